@@ -1,0 +1,19 @@
+//! The only reader of the clock; everything else takes the time as an argument.
+
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+/// Seconds since 1970-01-01 UTC, as `t=` and `x=` of a signature count them (RFC 6376 §3.5).
+///
+/// A clock set before 1970 reads as 0.
+#[must_use]
+#[allow(clippy::disallowed_methods, reason = "this is the one place that reads the clock")]
+pub fn unix_now() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO).as_secs()
+}
+
+/// A point on the monotonic clock, for deadlines and latencies.
+#[must_use]
+#[allow(clippy::disallowed_methods, reason = "this is the one place that reads the clock")]
+pub fn monotonic_now() -> Instant {
+    Instant::now()
+}

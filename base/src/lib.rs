@@ -1,0 +1,12 @@
+//! What two or more services need, and what every service is made of.
+//!
+//! A module enters this crate when a second service uses it, or when it is the
+//! machinery of a service as such: the clock, exit codes, configuration reports,
+//! the log, listeners, signals and the conversation with the service manager.
+#![doc(html_no_source)]
+
+pub mod clock;
+pub mod config;
+pub mod exit;
+pub mod log;
+pub mod service;

@@ -1,0 +1,1 @@
+//! The machinery of a daemon: listeners, signals, privileges, the service manager.

@@ -1,0 +1,1 @@
+//! From opendkim.conf to checked settings.

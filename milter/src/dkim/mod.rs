@@ -1,0 +1,1 @@
+//! The pure core of DKIM: no sockets, no clock, no files.

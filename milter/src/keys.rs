@@ -1,0 +1,1 @@
+//! Private keys: load, check permissions, hold, load again when the file changes.

@@ -1,0 +1,2 @@
+//! The `postrider-milter` program.
+fn main() {}

@@ -1,0 +1,1 @@
+//! The data sets that opendkim.conf names: lists, files and patterns.
