@@ -12,23 +12,15 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
+use tokio::net::{TcpListener, UnixListener};
 use tokio::time::Sleep;
 
 use super::listen::Listener;
+use super::stream::Stream;
 
 /// The first pause after the system ran short; it doubles up to [`LONGEST_PAUSE`].
 const FIRST_PAUSE: Duration = Duration::from_millis(10);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
-
-/// A connection from either kind of socket.
-#[derive(Debug)]
-pub enum Stream {
-    /// From a UNIX socket.
-    Unix(UnixStream),
-    /// From a TCP socket.
-    Tcp(TcpStream),
-}
 
 /// A connection's place among the limited number; given back on drop.
 #[derive(Debug)]

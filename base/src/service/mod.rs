@@ -6,3 +6,4 @@ pub mod listen;
 pub mod notify;
 pub mod privileges;
 pub mod signals;
+pub mod stream;
