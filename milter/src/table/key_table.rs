@@ -2,6 +2,7 @@
 
 use std::{
     fmt,
+    hash::{Hash, Hasher},
     path::{Path, PathBuf},
 };
 
@@ -46,6 +47,15 @@ pub enum KeySource {
     File(PathBuf),
     /// The key itself, in any encoding: from the table, or from `KeyFile` at start.
     Inline(Zeroizing<Vec<u8>>),
+}
+
+impl Hash for KeySource {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        match self {
+            Self::File(path) => path.hash(state),
+            Self::Inline(bytes) => bytes.as_slice().hash(state),
+        }
+    }
 }
 
 impl fmt::Debug for KeySource {

@@ -5,7 +5,7 @@ use std::fmt;
 use base::config::report::printable;
 
 use super::{
-    key_table::{Algorithm, KeyEntry, KeySource, KeyTable, KeyTableError, to_ascii},
+    key_table::{KeyEntry, KeySource, KeyTable, KeyTableError, to_ascii},
     lookup::Table,
     signing_table::{Sender, SigningTable},
 };
@@ -41,8 +41,6 @@ pub struct SigningDomains {
     pub key_name: String,
     /// The key, read from `KeyFile`.
     pub key: KeySource,
-    /// The algorithm asked for; without one the key's type decides.
-    pub algorithm: Option<Algorithm>,
 }
 
 /// A key to sign with.
@@ -178,7 +176,7 @@ impl SigningDomains {
             domain,
             selector: self.selector.clone(),
             key: self.key.clone(),
-            algorithm: self.algorithm,
+            algorithm: None,
         };
         KeysFor::Sign(vec![SigningChoice { key, identity }])
     }
@@ -252,7 +250,6 @@ mod tests {
             selector: "s".to_owned(),
             key_name: "/k".to_owned(),
             key: KeySource::Inline(Zeroizing::new(b"key".to_vec())),
-            algorithm: None,
         })
     }
 
