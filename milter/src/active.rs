@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use crate::config::Settings;
-use crate::dkim::KeyAnswer;
+use crate::dkim::{KeyAnswer, SigningKey};
 use crate::dns::{CacheLimits, Fixed, Keys, Source};
-use crate::keys::KeyStore;
+use crate::keys::{DecodeKey, KeyStore, RunUser};
 use crate::table::Table;
 
 /// The configuration in force. A connection keeps the one that it began with.
@@ -14,7 +14,7 @@ pub struct Active {
     /// The checked settings.
     pub settings: Settings,
     /// Private keys.
-    pub keys: KeyStore,
+    pub keys: KeyStore<PrivateKeys>,
     /// Public keys of others.
     pub dns: Keys,
 }
@@ -36,8 +36,20 @@ impl Active {
         };
         let dns = Keys::new(&source, settings.dns.timeout, CacheLimits::default())
             .map_err(|error| format!("no DNS look-ups are possible: {error}"))?;
-        let keys = KeyStore::new(&settings);
+        let keys = KeyStore::new(settings.signing.require_safe_keys, RunUser::effective());
         Ok(Self { settings, keys, dns })
+    }
+}
+
+/// How the bytes of a private key are read.
+#[derive(Debug)]
+pub struct PrivateKeys;
+
+impl DecodeKey for PrivateKeys {
+    type Key = SigningKey;
+
+    fn decode(bytes: &[u8]) -> Result<SigningKey, String> {
+        SigningKey::parse(bytes).map_err(|error| error.to_string())
     }
 }
 

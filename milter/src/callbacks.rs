@@ -121,7 +121,7 @@ fn negotiate(
 ) -> Status {
     let settings = &active.settings;
     let mut wanted_actions = Actions::ADD_HEADER | Actions::CHANGE_HEADER;
-    if active.settings.actions.may_quarantine() {
+    if may_quarantine(&active.settings.actions) {
         wanted_actions |= Actions::QUARANTINE;
     }
     if !actions.contains(wanted_actions) {
@@ -163,6 +163,22 @@ fn negotiate(
     cx.requested_opts = agreed;
     cx.data = Some(Session::new(Arc::clone(active), agreed.bits()));
     Status::Continue
+}
+
+fn may_quarantine(actions: &crate::config::Actions) -> bool {
+    let crate::config::Actions {
+        bad_signature,
+        key_not_found,
+        no_signature,
+        dns_error,
+        internal_error,
+        security,
+        signature_error,
+    } = *actions;
+    [bad_signature, key_not_found, no_signature, internal_error, security, signature_error]
+        .into_iter()
+        .chain(dns_error)
+        .any(|action| action == crate::config::Action::Quarantine)
 }
 
 fn on_connect(cx: &mut Context<Session>, host: &CStr, socket: &SocketInfo) -> Status {

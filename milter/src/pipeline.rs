@@ -14,6 +14,7 @@ use crate::dkim::{
 };
 use crate::edits::{self, Edit};
 use crate::judge::{self, Verdict};
+use crate::keys::KeyError;
 use crate::plan::{self, Facts, Plan};
 use crate::report::{self, Style};
 use crate::required;
@@ -64,10 +65,10 @@ impl Outcome {
 }
 
 /// The header is complete: decide what to do and begin it.
-pub fn end_of_headers<'a>(
+pub fn end_of_headers<'m>(
     session: &mut Session,
     now: u64,
-    macro_value: &'a dyn Fn(&str) -> Option<&'a str>,
+    macro_value: &'m dyn Fn(&str) -> Option<&'m str>,
 ) -> Step {
     let active = Arc::clone(session.active());
     let settings = &active.settings;
@@ -174,10 +175,15 @@ fn begin_signing(session: &mut Session, active: &Active, choices: Vec<SigningCho
         .collect();
     let mut templates = Vec::with_capacity(choices.len());
     for SigningChoice { key: entry, identity } in choices {
-        let key = match active.keys.key(&entry) {
-            Ok(key) => key,
+        let key = match active.keys.load(&entry) {
+            Ok(held) => {
+                if let Some(warning) = &held.warning {
+                    warn!("{}: {warning}", session.queue_id());
+                }
+                held.key
+            }
             Err(problem) => {
-                problem.log(session.queue_id());
+                log_key_problem(session, &entry.name, &problem);
                 return cannot_sign_now();
             }
         };
@@ -201,6 +207,21 @@ fn begin_signing(session: &mut Session, active: &Active, choices: Vec<SigningCho
         }
         Err(error) => signing_failed(session, active, error).step,
     }
+}
+
+/// One clear line with the way out when the problem is new; each deferred message names its key.
+fn log_key_problem(session: &Session, name: &str, problem: &KeyError) {
+    if problem.news {
+        match &problem.help {
+            Some(help) => error!("{problem} ({help})"),
+            None => error!("{problem}"),
+        }
+    }
+    error!(
+        "{}: error loading key '{}'; the message is deferred",
+        session.queue_id(),
+        escaped(name.as_bytes(), 200)
+    );
 }
 
 fn signing_failed(session: &Session, active: &Active, error: SignError) -> Verdict {

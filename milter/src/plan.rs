@@ -17,7 +17,7 @@ use crate::table::{KeysFor, Sender, SigningChoice};
 const SHOWN: usize = 200;
 
 /// What is known of a message when its header is complete.
-pub struct Facts<'a> {
+pub struct Facts<'a, 'm> {
     /// The client's host name as the MTA has it.
     pub host: &'a str,
     /// The client's address; loopback for mail submitted on the machine.
@@ -27,7 +27,7 @@ pub struct Facts<'a> {
     /// Whether the client logged in.
     pub authenticated: bool,
     /// Values of the MTA's macros.
-    pub macro_value: &'a dyn Fn(&str) -> Option<&'a str>,
+    pub macro_value: &'m dyn Fn(&str) -> Option<&'m str>,
     /// The header as it was received.
     pub headers: &'a HeaderBlock,
     /// The recipients, without brackets.
@@ -64,14 +64,14 @@ pub struct Decision {
 
 /// Decides about one message.
 #[must_use]
-pub fn decide(facts: &Facts<'_>, settings: &Settings) -> Decision {
+pub fn decide(facts: &Facts<'_, '_>, settings: &Settings) -> Decision {
     let mut notes = Vec::new();
     let plan = Decider { facts, settings, notes: &mut notes }.plan();
     Decision { plan, notes }
 }
 
-struct Decider<'a> {
-    facts: &'a Facts<'a>,
+struct Decider<'a, 'm> {
+    facts: &'a Facts<'a, 'm>,
     settings: &'a Settings,
     notes: &'a mut Vec<(Level, String)>,
 }
@@ -85,7 +85,7 @@ enum Author {
     Several(Option<Address>),
 }
 
-impl Decider<'_> {
+impl Decider<'_, '_> {
     fn plan(&mut self) -> Plan {
         let author = self.author();
         let address = match &author {
@@ -205,15 +205,19 @@ impl Decider<'_> {
         if settings.clients.mta.as_ref().is_some_and(|names| names.contains(facts.daemon_name)) {
             return true;
         }
-        self.why(format!(
-            "no MTA name match (host={}, MTA={})",
-            escaped(facts.host.as_bytes(), SHOWN),
-            escaped(facts.daemon_name.as_bytes(), SHOWN)
-        ));
+        if settings.clients.mta.is_some() {
+            self.why(format!(
+                "no MTA name match (host={}, MTA={})",
+                escaped(facts.host.as_bytes(), SHOWN),
+                escaped(facts.daemon_name.as_bytes(), SHOWN)
+            ));
+        }
         if settings.clients.macros.matches(|name| (facts.macro_value)(name)) {
             return true;
         }
-        self.why("no macros match".to_owned());
+        if !settings.clients.macros.is_empty() {
+            self.why("no macros match".to_owned());
+        }
         if settings.clients.internal.matches(Some(facts.host), Some(facts.address)) {
             return true;
         }
