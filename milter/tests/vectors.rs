@@ -3,6 +3,7 @@
 //! The cases are no part of the repository: they are looked for at `POSTRIDER_VECTORS`, then
 //! beside the repository; without them there is nothing to do.
 #![allow(clippy::disallowed_methods, reason = "the place of the cases may be given in the environment")]
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "the helpers of a test are test code too")]
 
 use std::collections::HashMap;
 

@@ -235,7 +235,7 @@ fn rsa_key_of(bits: usize) -> Vec<u8> {
     };
     let mut modulus = vec![0xff; bits.div_ceil(8)];
     modulus[0] >>= (8 - bits % 8) % 8;
-    if bits % 8 == 0 {
+    if bits.is_multiple_of(8) {
         modulus.insert(0, 0);
     }
     value(0x30, &[value(2, &modulus), vec![2, 3, 1, 0, 1]].concat())
@@ -290,11 +290,14 @@ fn body_lengths() {
     assert_eq!(results[0].reason, Reason::Verified);
 }
 
+/// A name and a value.
+type Octets = (Vec<u8>, Vec<u8>);
+
 #[test]
 fn what_was_changed_on_the_way_shows() {
     let mut signed = message();
     sign_as_told(&ED25519, &mut signed, GOOD, &["from", "to", "subject"], CANONICAL_BODY.as_bytes());
-    let with = |change: &dyn Fn(Field<'_>) -> Option<(Vec<u8>, Vec<u8>)>| {
+    let with = |change: &dyn Fn(Field<'_>) -> Option<Octets>| {
         let mut headers = HeaderBlock::new();
         for field in signed.iter() {
             if let Some((name, value)) = change(field) {
