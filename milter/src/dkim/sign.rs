@@ -287,3 +287,6 @@ fn listable(name: &[u8]) -> Option<String> {
     let valid = !name.is_empty() && name.iter().all(|octet| matches!(octet, b'!'..=b'9' | b'<'..=b'~'));
     valid.then(|| String::from_utf8_lossy(name).into_owned())
 }
+
+#[cfg(test)]
+mod tests;

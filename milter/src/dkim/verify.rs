@@ -382,3 +382,6 @@ impl Judge {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
