@@ -90,6 +90,15 @@ enum Held<K> {
     Error { text: String },
 }
 
+/// A key as it was loaded just now.
+struct Fetched<K> {
+    key: K,
+    stamp: Option<Stamp>,
+    warning: Option<String>,
+}
+
+type FileError = (KeyErrorKind, String);
+
 /// What changes when a file is replaced, rewritten, or given other permissions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Stamp {
@@ -143,14 +152,15 @@ impl<D: DecodeKey> KeyStore<D> {
             KeySource::Inline(_) => None,
         };
         let current = matches!(entry.key, KeySource::Inline(_)) || stamp.is_some();
-        if let Some(Held::Key { key, stamp: held }) = self.lock().get(&entry.key) {
-            if current && *held == stamp {
-                return Ok(HeldKey { key: Arc::clone(key), warning: None });
-            }
+        if let Some(Held::Key { key, stamp: held }) = self.lock().get(&entry.key)
+            && current
+            && *held == stamp
+        {
+            return Ok(HeldKey { key: Arc::clone(key), warning: None });
         }
         // Not under the lock: a slow disk must not stop other senders' mail.
         match self.fetch(entry) {
-            Ok((key, stamp, warning)) => {
+            Ok(Fetched { key, stamp, warning }) => {
                 let key = Arc::new(key);
                 self.hold(entry, Held::Key { key: Arc::clone(&key), stamp });
                 Ok(HeldKey { key, warning })
@@ -167,7 +177,7 @@ impl<D: DecodeKey> KeyStore<D> {
         }
     }
 
-    fn fetch(&self, entry: &KeyEntry) -> Result<(D::Key, Option<Stamp>, Option<String>), KeyError> {
+    fn fetch(&self, entry: &KeyEntry) -> Result<Fetched<D::Key>, KeyError> {
         let name = printable(&entry.name);
         let path = match &entry.key {
             KeySource::File(path) => path,
@@ -175,7 +185,7 @@ impl<D: DecodeKey> KeyStore<D> {
                 let text = |why| format!("{name}: the key cannot be used: {why}");
                 let key = D::decode(bytes)
                     .map_err(|why| KeyError::new(KeyErrorKind::Undecodable, text(why), None))?;
-                return Ok((key, None, None));
+                return Ok(Fetched { key, stamp: None, warning: None });
             }
         };
         let shown = printable(&path.to_string_lossy());
@@ -196,15 +206,16 @@ impl<D: DecodeKey> KeyStore<D> {
             let text = format!("{name}: the key in {shown} cannot be used: {why}");
             KeyError::new(KeyErrorKind::Undecodable, text, None)
         })?;
-        Ok((key, Some(stamp), warning))
+        Ok(Fetched { key, stamp: Some(stamp), warning })
     }
 
     fn hold(&self, entry: &KeyEntry, held: Held<D::Key>) {
         let mut all = self.lock();
-        if all.len() >= MAX_HELD && !all.contains_key(&entry.key) {
-            if let Some(any) = all.keys().next().cloned() {
-                all.remove(&any);
-            }
+        if all.len() >= MAX_HELD
+            && !all.contains_key(&entry.key)
+            && let Some(any) = all.keys().next().cloned()
+        {
+            all.remove(&any);
         }
         all.insert(entry.key.clone(), held);
     }
@@ -234,7 +245,7 @@ pub fn read_file(path: &Path) -> Result<Zeroizing<Vec<u8>>, String> {
     read(path).map(|(bytes, _)| bytes).map_err(|(_, why)| why)
 }
 
-fn read(path: &Path) -> Result<(Zeroizing<Vec<u8>>, Stamp), (KeyErrorKind, String)> {
+fn read(path: &Path) -> Result<(Zeroizing<Vec<u8>>, Stamp), FileError> {
     let failed = |error: std::io::Error| {
         let missing =
             matches!(error.kind(), std::io::ErrorKind::NotFound | std::io::ErrorKind::NotADirectory);

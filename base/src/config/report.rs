@@ -189,10 +189,11 @@ impl Report {
         }
         let note = Note { severity, span, text, help: None };
         // A mistake must be seen even when warnings have filled the report.
-        if self.notes.len() >= Self::MAX_NOTES && severity == Severity::Error {
-            if let Some(at) = self.notes.iter().rposition(|note| note.severity != Severity::Error) {
-                self.notes.remove(at);
-            }
+        if self.notes.len() >= Self::MAX_NOTES
+            && severity == Severity::Error
+            && let Some(at) = self.notes.iter().rposition(|note| note.severity != Severity::Error)
+        {
+            self.notes.remove(at);
         }
         if self.notes.len() < Self::MAX_NOTES {
             self.notes.push_mut(note)
@@ -295,7 +296,7 @@ mod tests {
     fn at(text: &str, word: &str) -> Span {
         let source = Source::new("opendkim.conf", text);
         let start = text.find(word).unwrap();
-        let line = u32::try_from(text[..start].matches('\n').count()).unwrap() + 1;
+        let line = u32::try_from(text.get(..start).unwrap().matches('\n').count()).unwrap() + 1;
         Span::new(&source, line, start, start + word.len())
     }
 

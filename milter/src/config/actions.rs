@@ -71,8 +71,8 @@ mod tests {
         for action in Action::ALL {
             assert_eq!(Action::parse(action.word()), Some(action));
             assert_eq!(Action::parse(&action.word().to_uppercase()), Some(action));
-            assert_eq!(Action::parse(&action.word()[..1]), Some(action));
-            assert_eq!(Action::parse(&action.word()[..2]), None);
+            assert_eq!(Action::parse(action.word().get(..1).unwrap()), Some(action));
+            assert_eq!(Action::parse(action.word().get(..2).unwrap()), None);
         }
         assert_eq!(Action::parse("bounce"), None);
         assert_eq!(Action::parse(""), None);

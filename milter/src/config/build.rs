@@ -49,10 +49,10 @@ fn build(values: &mut Values<'_>, raw: &Arc<Raw>) -> Settings {
 
 fn base_directory(values: &mut Values<'_>) -> Option<PathBuf> {
     let path = values.path("BaseDirectory")?;
-    if !path.is_dir() {
-        if let Some(span) = values.span("BaseDirectory") {
-            values.report.error(span, format!("{} is not a directory", path.display()));
-        }
+    if !path.is_dir()
+        && let Some(span) = values.span("BaseDirectory")
+    {
+        values.report.error(span, format!("{} is not a directory", path.display()));
     }
     Some(path)
 }
@@ -115,18 +115,17 @@ fn user(values: &mut Values<'_>) -> Option<UserSpec> {
 /// The three parameters of automatic restarts, which systemd does here.
 fn restarts(values: &mut Values<'_>) {
     values.integer("AutoRestartCount", 0..=i64::MAX);
-    if let Some(span) = values.span("AutoRestartRate") {
-        if !is_rate(span.text()) {
-            values
-                .report
-                .error(span, "AutoRestartRate invalid")
-                .help("write n/t[u], as in 10/1h: n restarts in t seconds, or minutes, hours, days with u = m, h, d");
-        }
+    if let Some(span) = values.span("AutoRestartRate")
+        && !is_rate(span.text())
+    {
+        values.report.error(span, "AutoRestartRate invalid").help(
+            "write n/t[u], as in 10/1h: n restarts in t seconds, or minutes, hours, days with u = m, h, d",
+        );
     }
-    if values.boolean("AutoRestart") {
-        if let Some(span) = values.span("AutoRestart") {
-            values.report.info(span, "restarts are left to systemd (Restart=on-failure)");
-        }
+    if values.boolean("AutoRestart")
+        && let Some(span) = values.span("AutoRestart")
+    {
+        values.report.info(span, "restarts are left to systemd (Restart=on-failure)");
     }
 }
 
@@ -180,36 +179,36 @@ fn unknown_parameters(values: &mut Values<'_>) {
 /// One of a few words, in any case; any other is a mistake.
 fn word(values: &mut Values<'_>, name: &str, words: &[&str]) -> String {
     let text = values.text(name).unwrap_or_default();
-    if !words.iter().any(|word| text.eq_ignore_ascii_case(word)) {
-        if let Some(span) = values.span(name) {
-            values
-                .report
-                .error(span, format!("illegal value for {name}"))
-                .help(format!("write {}", words.join(" or ")));
-        }
+    if !words.iter().any(|word| text.eq_ignore_ascii_case(word))
+        && let Some(span) = values.span(name)
+    {
+        values
+            .report
+            .error(span, format!("illegal value for {name}"))
+            .help(format!("write {}", words.join(" or ")));
     }
     text
 }
 
 fn mode(values: &mut Values<'_>) -> Mode {
     let text = values.text("Mode").unwrap_or_default();
-    if let Some(bad) = text.chars().find(|c| !matches!(c, 's' | 'v')) {
-        if let Some(span) = values.span("Mode") {
-            values.report.error(span, format!("unknown mode '{bad}'")).help("write s, v or sv");
-        }
+    if let Some(bad) = text.chars().find(|c| !matches!(c, 's' | 'v'))
+        && let Some(span) = values.span("Mode")
+    {
+        values.report.error(span, format!("unknown mode '{bad}'")).help("write s, v or sv");
     }
     Mode { sign: text.contains('s'), verify: text.contains('v') }
 }
 
 fn clients(values: &mut Values<'_>) -> Clients {
     let macros = values.set("MacroList");
-    if macros.as_ref().is_some_and(|set| set.kind() == SetKind::Patterns) {
-        if let Some(span) = values.span("MacroList") {
-            values
-                .report
-                .error(span, "MacroList cannot be a refile: set, because its names are listed")
-                .help("use file:, or write name=value items with commas between them");
-        }
+    if macros.as_ref().is_some_and(|set| set.kind() == SetKind::Patterns)
+        && let Some(span) = values.span("MacroList")
+    {
+        values
+            .report
+            .error(span, "MacroList cannot be a refile: set, because its names are listed")
+            .help("use file:, or write name=value items with commas between them");
     }
     Clients {
         internal: hosts(values, "InternalHosts"),
@@ -337,13 +336,13 @@ fn authserv_id(values: &mut Values<'_>) -> Option<String> {
         return nix::unistd::gethostname().ok()?.into_string().ok();
     }
     // What cannot stand in a result field would break every one of them (RFC 8601 §2.2).
-    if text.contains(|c: char| c.is_whitespace() || c.is_control() || ";()\"\\".contains(c)) {
-        if let Some(span) = values.span("AuthservID") {
-            values
-                .report
-                .error(span, "AuthservID holds a character that cannot stand in a result field")
-                .help("write a host name, or HOSTNAME for this host's");
-        }
+    if text.contains(|c: char| c.is_whitespace() || c.is_control() || ";()\"\\".contains(c))
+        && let Some(span) = values.span("AuthservID")
+    {
+        values
+            .report
+            .error(span, "AuthservID holds a character that cannot stand in a result field")
+            .help("write a host name, or HOSTNAME for this host's");
     }
     Some(text)
 }

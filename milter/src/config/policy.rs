@@ -7,8 +7,9 @@ use super::values::Values;
 use crate::{
     keys,
     table::{
-        Case, KeySource, KeyTable, SigningPolicy, SigningTable, key_table::is_host_name,
-        policy::SigningDomains,
+        Case, KeySource, KeyTable, SigningPolicy, SigningTable,
+        key_table::is_host_name,
+        policy::{SigningDomains, SigningTables},
     },
 };
 
@@ -72,11 +73,11 @@ fn tables(values: &mut Values<'_>, multiple: bool) -> SigningPolicy {
     let keys = values.set("KeyTable");
     let signing = values.set("SigningTable");
     let (Some(keys), Some(signing)) = (keys, signing) else { return SigningPolicy::None };
-    SigningPolicy::Tables {
+    SigningPolicy::Tables(SigningTables {
         signing: SigningTable::new(signing, values.report),
         keys: KeyTable::new(keys, directory.as_deref(), values.report),
         multiple,
-    }
+    })
 }
 
 fn domains(values: &mut Values<'_>, selector: &Span, key_file: &Span, sub_domains: bool) -> SigningPolicy {

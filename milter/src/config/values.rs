@@ -60,15 +60,15 @@ impl<'a> Values<'a> {
     pub(super) fn integer(&mut self, name: &str, range: RangeInclusive<i64>) -> u64 {
         let default = self.parameter(name).and_then(|parameter| parse_integer(parameter.default));
         let mut value = self.effective(name).as_deref().and_then(parse_integer);
-        if let (Some(number), Some(span)) = (value, self.raw.span(name)) {
-            if !range.contains(&number) {
-                self.report.error(span, format!("{name} is out of range")).help(format!(
-                    "write a number from {} to {}",
-                    range.start(),
-                    range.end()
-                ));
-                value = default;
-            }
+        if let (Some(number), Some(span)) = (value, self.raw.span(name))
+            && !range.contains(&number)
+        {
+            self.report.error(span, format!("{name} is out of range")).help(format!(
+                "write a number from {} to {}",
+                range.start(),
+                range.end()
+            ));
+            value = default;
         }
         value.and_then(|value| u64::try_from(value).ok()).unwrap_or(0)
     }

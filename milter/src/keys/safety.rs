@@ -172,14 +172,16 @@ impl Ownership {
             });
         }
         if self.mode & others != 0 {
-            let (what, bits) =
-                if self.directory { ("written", "o-w") } else { ("read or written", "go-rwx") };
+            let bits = if self.directory { "o-w" } else { "go-rwx" };
             let help = if self.directory && self.mode & 0o1000 != 0 {
                 format!("move the key out of {shown}: anybody may make files there")
             } else {
                 format!("chmod {bits} {shown}")
             };
-            return Err(Unsafe { why: format!("{shown} can be {what} by other users"), help: Some(help) });
+            return Err(Unsafe {
+                why: format!("{shown} can be read or written by other users"),
+                help: Some(help),
+            });
         }
         if self.mode & group != 0 {
             let users = accounts.group_users(self.gid);
@@ -257,7 +259,7 @@ mod tests {
             (110, 102, 0o750, Ok(Walk::On)),
             (0, 100, 0o770, Ok(Walk::On)),
             (0, 102, 0o770, Err("/k is in group 102 which has multiple users (e.g., \"postfix\")")),
-            (0, 0, 0o1777, Err("/k can be written by other users")),
+            (0, 0, 0o1777, Err("/k can be read or written by other users")),
             (111, 100, 0o500, Ok(Walk::NobodyElseGetsBelow)),
             (
                 111,
@@ -299,6 +301,6 @@ mod tests {
         let key = open.join("key");
         fs::write(&key, "x").unwrap();
         let found = check(&key, &user, &Fixed);
-        assert!(found.unwrap_err().why.ends_with("can be written by other users"));
+        assert!(found.unwrap_err().why.ends_with("can be read or written by other users"));
     }
 }

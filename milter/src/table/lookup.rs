@@ -16,7 +16,7 @@ pub struct Table {
 
 enum Keys {
     Literal(Index),
-    Patterns(Patterns),
+    Patterns(Box<Patterns>),
 }
 
 impl Table {
@@ -42,7 +42,7 @@ impl Table {
                     )
                     .help("put ( ) around the alternatives");
             }
-            Keys::Patterns(patterns)
+            Keys::Patterns(Box::new(patterns))
         } else {
             let mut index = Index::default();
             for (number, record) in (0..).zip(set.records()) {

@@ -142,10 +142,10 @@ impl Patterns {
         }
         for &length in &self.by_suffix_after_at.lengths {
             let Some(at) = text.len().checked_sub(length) else { break };
-            if let (Some(before), Some(suffix)) = (text.get(..at), text.get(at..)) {
-                if before.contains('@') {
-                    self.by_suffix_after_at.index.each(suffix, &mut found);
-                }
+            if let (Some(before), Some(suffix)) = (text.get(..at), text.get(at..))
+                && before.contains('@')
+            {
+                self.by_suffix_after_at.index.each(suffix, &mut found);
             }
         }
         for &length in &self.by_prefix.lengths {

@@ -18,14 +18,18 @@ pub enum SigningPolicy {
     /// `Domain`, `SubDomains`, `Selector`, `KeyFile`.
     Domains(SigningDomains),
     /// `SigningTable`, `KeyTable`, `MultipleSignatures`.
-    Tables {
-        /// Senders to keys.
-        signing: SigningTable,
-        /// Names to keys.
-        keys: KeyTable,
-        /// Whether every match signs rather than the first.
-        multiple: bool,
-    },
+    Tables(SigningTables),
+}
+
+/// The two tables.
+#[derive(Debug)]
+pub struct SigningTables {
+    /// Senders to keys.
+    pub signing: SigningTable,
+    /// Names to keys.
+    pub keys: KeyTable,
+    /// Whether every match signs rather than the first.
+    pub multiple: bool,
 }
 
 /// The domains that one key signs for.
@@ -137,7 +141,7 @@ impl SigningPolicy {
     pub fn own_domain<'a>(&self, sender: &'a Sender) -> Option<&'a str> {
         match self {
             Self::Domains(domains) => domains.matched(sender.domain()),
-            Self::None | Self::Tables { .. } => None,
+            Self::None | Self::Tables(_) => None,
         }
     }
 
@@ -146,7 +150,7 @@ impl SigningPolicy {
         match self {
             Self::None => KeysFor::NoMatch(NoMatch::NotConfigured),
             Self::Domains(domains) => domains.keys_for(sender),
-            Self::Tables { signing, keys, multiple } => table_keys(signing, keys, *multiple, sender),
+            Self::Tables(tables) => tables.keys_for(sender),
         }
     }
 }
@@ -182,40 +186,43 @@ impl SigningDomains {
     }
 }
 
-fn table_keys(signing: &SigningTable, keys: &KeyTable, multiple: bool, sender: &Sender) -> KeysFor {
-    let mut choices = Vec::new();
-    let mut errors = Vec::new();
-    for found in signing.lookup(sender, multiple) {
-        if found.signer.as_deref().is_some_and(|signer| !signer.contains('@')) {
-            errors.push(PolicyError::Signer { key_name: found.key_name });
-            continue;
-        }
-        for name in key_names(keys, &found.key_name) {
-            match keys.find(name, sender.domain()) {
-                Ok(key) => {
-                    let identity = found.signer.clone().filter(|signer| is_below(signer, &key.domain));
-                    choices.push(SigningChoice { key, identity });
+impl SigningTables {
+    fn keys_for(&self, sender: &Sender) -> KeysFor {
+        let mut choices = Vec::new();
+        let mut errors = Vec::new();
+        for found in self.signing.lookup(sender, self.multiple) {
+            if found.signer.as_deref().is_some_and(|signer| !signer.contains('@')) {
+                errors.push(PolicyError::Signer { key_name: found.key_name });
+                continue;
+            }
+            for name in self.key_names(&found.key_name) {
+                match self.keys.find(name, sender.domain()) {
+                    Ok(key) => {
+                        let identity = found.signer.clone().filter(|signer| is_below(signer, &key.domain));
+                        choices.push(SigningChoice { key, identity });
+                    }
+                    Err(error) => errors.push(PolicyError::KeyTable(error)),
                 }
-                Err(error) => errors.push(PolicyError::KeyTable(error)),
             }
         }
+        if !errors.is_empty() {
+            KeysFor::Failed(errors)
+        } else if choices.is_empty() {
+            KeysFor::NoMatch(NoMatch::SigningTable { address: sender.address() })
+        } else {
+            KeysFor::Sign(choices)
+        }
     }
-    if !errors.is_empty() {
-        KeysFor::Failed(errors)
-    } else if choices.is_empty() {
-        KeysFor::NoMatch(NoMatch::SigningTable { address: sender.address() })
-    } else {
-        KeysFor::Sign(choices)
-    }
-}
 
-/// The names in a record's key field: the field as it is when a key has that name, else the
-/// parts between its commas. So one record can ask for an RSA and an Ed25519 signature.
-pub(crate) fn key_names<'a>(keys: &KeyTable, field: &'a str) -> Vec<&'a str> {
-    if keys.contains(field) || !field.contains(',') {
-        return vec![field];
+    /// The names in a record's key field: the field as it is when a key has that name, else the
+    /// parts between its commas. So one record can ask for an RSA and an Ed25519 signature.
+    #[must_use]
+    pub fn key_names<'a>(&self, field: &'a str) -> Vec<&'a str> {
+        if self.keys.contains(field) || !field.contains(',') {
+            return vec![field];
+        }
+        field.split(',').map(str::trim).filter(|name| !name.is_empty()).collect()
     }
-    field.split(',').map(str::trim).filter(|name| !name.is_empty()).collect()
 }
 
 /// Whether the domain of an address is `domain` or below it (RFC 6376 §3.5, `i=`).
@@ -238,7 +245,7 @@ mod tests {
             |name: &str, text: &str| DataSet::from_lines(&Source::new(name, text), false, &mut Report::new());
         let signing = SigningTable::new(set("SigningTable", signing), &mut report);
         let keys = KeyTable::new(set("KeyTable", keys), None, &mut report);
-        SigningPolicy::Tables { signing, keys, multiple }
+        SigningPolicy::Tables(SigningTables { signing, keys, multiple })
     }
 
     fn domains(list: &str, sub_domains: bool) -> SigningPolicy {

@@ -83,7 +83,11 @@ impl SigningTable {
                     .help("put refile: before the file's name in SigningTable, or write the domain alone");
             }
         }
-        Self(Table::new(set, Case::Insensitive, report))
+        let this = Self(Table::new(set, Case::Insensitive, report));
+        if flat {
+            this.warn_of_repeated_keys(report);
+        }
+        this
     }
 
     /// The records that match, in the order in which they sign; only the first unless `all`
@@ -91,15 +95,16 @@ impl SigningTable {
     ///
     /// A table of patterns is compared with `local@domain` in the order of the file. Any other is
     /// asked for `local@domain`, `domain`, then for each parent domain `local@.parent` and
-    /// `.parent`, then `local@*`, then `*`.
+    /// `.parent`, then `local@*`, then `*`; of several records with one key the first counts.
     #[must_use]
     pub fn lookup(&self, sender: &Sender, all: bool) -> Vec<SigningMatch<'_>> {
         let mut found = Vec::new();
         if self.0.set().kind() == Kind::Patterns {
-            found = self.records_for(&sender.address(), all);
+            let address = sender.address();
+            found = if all { self.0.all(&address) } else { self.0.first(&address).into_iter().collect() };
         } else {
             for form in forms(sender) {
-                found.extend(self.records_for(&form, all));
+                found.extend(self.0.first(&form));
                 if !all && !found.is_empty() {
                     break;
                 }
@@ -108,13 +113,24 @@ impl SigningTable {
         found.into_iter().map(|record| SigningMatch::new(record, sender)).collect()
     }
 
+    fn warn_of_repeated_keys(&self, report: &mut Report) {
+        for record in self.records() {
+            let Some(first) = self.0.first(record.key()) else { continue };
+            if first.key_span().start_offset() != record.key_span().start_offset() {
+                let line = first.key_span().line();
+                report
+                    .warning(
+                        &record.key_span(),
+                        format!("line {line} has the same sender: this one never matches"),
+                    )
+                    .help("for several signatures write all key names in one line, with commas between them");
+            }
+        }
+    }
+
     /// All records in the order of the table.
     pub fn records(&self) -> impl Iterator<Item = Record<'_>> {
         self.0.set().records()
-    }
-
-    fn records_for(&self, key: &str, all: bool) -> Vec<Record<'_>> {
-        if all { self.0.all(key) } else { self.0.first(key).into_iter().collect() }
     }
 }
 
@@ -205,6 +221,12 @@ mod tests {
     }
 
     #[test]
+    fn of_the_same_sender_a_flat_table_takes_the_first() {
+        let (table, _) = table("a.example 1\na.example 2\n", false);
+        assert_eq!(keys(&table, "jo@a.example", true), ["1"]);
+    }
+
+    #[test]
     fn patterns_match_in_file_order() {
         let (table, _) = table("*@other.example 0\n*@d.example 1\njo@* 2\n*@D.example 3\n", true);
         assert_eq!(keys(&table, "jo@d.example", true), ["1", "2", "3"]);
@@ -239,6 +261,8 @@ mod tests {
             ("example.com k:nobody", false, 1, 0),
             ("example.com k:", false, 0, 0),
             ("ex(ample k", true, 1, 0),
+            ("example.com k\nExample.com l", false, 0, 1),
+            ("*@example.com k\n*@example.com l", true, 0, 0),
         ] {
             let (_, report) = table(text, patterns);
             assert_eq!((report.errors(), report.warnings()), (errors, warnings), "{text}");
