@@ -16,7 +16,7 @@ use tokio::sync::Notify;
 use tokio::sync::futures::OwnedNotified;
 use tokio::time::Sleep;
 
-use crate::framing::PacketWatch;
+use crate::framing::{PacketWatch, ReplyWatch};
 
 /// How long a connection may be silent.
 #[derive(Debug, Clone, Copy)]
@@ -62,6 +62,7 @@ impl Drain {
 pub struct Connection<S> {
     stream: S,
     watch: PacketWatch,
+    replies: ReplyWatch,
     patience: Patience,
     /// When the MTA was last heard.
     heard: Instant,
@@ -81,6 +82,7 @@ impl<S> Connection<S> {
         Self {
             stream,
             watch: PacketWatch::default(),
+            replies: ReplyWatch::default(),
             patience,
             heard: monotonic_now(),
             timer: None,
@@ -136,6 +138,13 @@ impl<S> Connection<S> {
         }
     }
 
+    fn note_written(&mut self, bytes: &[u8]) {
+        if self.replies.feed(bytes) {
+            self.watch.answered();
+            self.count();
+        }
+    }
+
     fn tell_end(&mut self, why: &str) {
         if !self.told && (self.watch.in_message() || !self.watch.between_packets()) {
             self.told = true;
@@ -172,7 +181,10 @@ impl<S: AsyncRead + Unpin> AsyncRead for Connection<S> {
                 this.count();
                 Poll::Ready(sound.map_err(|error| {
                     this.told = true;
-                    log::warn!("the MTA sent {error} (after {}); the connection is closed", this.watch.stage());
+                    log::warn!(
+                        "the MTA sent {error} (after {}); the connection is closed",
+                        this.watch.stage()
+                    );
                     io::Error::new(io::ErrorKind::InvalidData, error)
                 }))
             }
@@ -183,7 +195,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Connection<S> {
             Poll::Pending if this.poll_drained(cx) => Poll::Ready(Ok(())),
             Poll::Pending => {
                 ready!(this.poll_patience(cx));
-                let seconds = this.heard.elapsed().as_secs();
+                let seconds = monotonic_now().saturating_duration_since(this.heard).as_secs();
                 this.tell_end(&format!("the MTA was silent for {seconds} s and the connection is closed"));
                 log::debug!("a connection was idle for {seconds} s and is closed");
                 Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
@@ -194,7 +206,10 @@ impl<S: AsyncRead + Unpin> AsyncRead for Connection<S> {
 
 impl<S: AsyncWrite + Unpin> AsyncWrite for Connection<S> {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.get_mut().stream).poll_write(cx, buf)
+        let this = self.get_mut();
+        let written = ready!(Pin::new(&mut this.stream).poll_write(cx, buf))?;
+        this.note_written(buf.get(..written).unwrap_or(buf));
+        Poll::Ready(Ok(written))
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -210,10 +225,8 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Connection<S> {
         cx: &mut Context<'_>,
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.get_mut().stream).poll_write_vectored(cx, bufs)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
+        // One after the other, so that each is seen; replies are small.
+        let first = bufs.iter().find(|buf| !buf.is_empty()).map_or(&[][..], |buf| buf);
+        self.poll_write(cx, first)
     }
 }

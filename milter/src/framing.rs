@@ -162,6 +162,11 @@ impl PacketWatch {
         self.in_message
     }
 
+    /// The message in hand is over because of what was answered: nothing more of it will come.
+    pub fn answered(&mut self) {
+        self.in_message = false;
+    }
+
     /// Whether the stream stands between two packets.
     #[must_use]
     pub fn between_packets(&self) -> bool {
@@ -241,6 +246,47 @@ impl PacketWatch {
     }
 }
 
+/// Watches our own replies on their way out, for those that end a message early.
+#[derive(Debug, Default)]
+pub struct ReplyWatch {
+    /// Bytes of the length seen so far, and their value.
+    have: u8,
+    length: u32,
+}
+
+impl ReplyWatch {
+    /// Takes the next bytes that were written, cut anywhere. True when among them is the command
+    /// byte of a reply after which the MTA sends nothing more of the message: accept, reject,
+    /// tempfail, discard or a reply code.
+    pub fn feed(&mut self, mut bytes: &[u8]) -> bool {
+        let mut over = false;
+        while let Some((&first, rest)) = bytes.split_first() {
+            bytes = rest;
+            match self.have {
+                0..=3 => {
+                    self.length = self.length << 8 | u32::from(first);
+                    self.have += 1;
+                }
+                4 => {
+                    over |= matches!(first, b'a' | b'r' | b't' | b'd' | b'y');
+                    self.have = 5;
+                    self.length = self.length.saturating_sub(1);
+                }
+                _ => {
+                    // One byte of the payload is taken already; take what is here of the rest.
+                    let more = bytes.len().min(self.length.saturating_sub(1) as usize);
+                    bytes = bytes.get(more..).unwrap_or_default();
+                    self.length = self.length.saturating_sub(u32::try_from(more + 1).unwrap_or(u32::MAX));
+                }
+            }
+            if self.have == 5 && self.length == 0 {
+                *self = Self::default();
+            }
+        }
+        over
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -311,6 +357,21 @@ mod tests {
         let mut watch = PacketWatch::default();
         let error = watch.feed(&packet(b'M', b"<>\0")).unwrap_err();
         assert_eq!(error.to_string(), "command MAIL before the option negotiation");
+    }
+
+    #[test]
+    fn replies_that_end_a_message_are_seen_however_they_are_cut() {
+        let insert = packet(b'i', b"\0\0\0\0DKIM-Signature\0 a=rsa; t=1; d=y\0");
+        let bytes = [packet(b'c', b""), insert, packet(b'a', b""), packet(b'c', b"")].concat();
+        for size in [1, 2, 3, 5, 7, bytes.len()] {
+            let mut watch = ReplyWatch::default();
+            let ends = bytes.chunks(size).filter(|chunk| watch.feed(chunk)).count();
+            assert_eq!(ends, 1, "cut every {size} bytes");
+        }
+        let mut watch = ReplyWatch::default();
+        assert!(!watch.feed(&packet(b'c', b"")));
+        assert!(watch.feed(&packet(b'y', b"451 4.7.0 later\0")));
+        assert!(watch.feed(&packet(b't', b"")));
     }
 
     #[test]

@@ -81,3 +81,88 @@ pub fn take(action: Action, permanent: &'static str, temporary: &'static str, te
     };
     Verdict { step, quarantine: action == Action::Quarantine }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::dkim::Claims;
+
+    const QUIET: Actions = Actions {
+        bad_signature: Action::Accept,
+        key_not_found: Action::Accept,
+        no_signature: Action::Accept,
+        dns_error: None,
+        internal_error: Action::Tempfail,
+        security: Action::Tempfail,
+        signature_error: Action::Reject,
+    };
+
+    fn result(reason: Reason, testing: bool) -> SignatureResult {
+        let claims = Claims::default();
+        SignatureResult {
+            result: reason.result(),
+            reason,
+            claims,
+            field: 0,
+            key_bits: None,
+            testing,
+            body_length: None,
+        }
+    }
+
+    fn word(verdict: &Verdict) -> String {
+        let text = |reply: &Option<Reply>| {
+            reply.as_ref().map(|it| format!("{} {} {}", it.code, it.enhanced, it.text)).unwrap_or_default()
+        };
+        match (&verdict.step, verdict.quarantine) {
+            (Step::Accept, true) => "hold".to_owned(),
+            (Step::Accept, false) => "accept".to_owned(),
+            (Step::Discard, _) => "discard".to_owned(),
+            (Step::Reject(reply) | Step::Tempfail(reply), _) => text(reply),
+            (Step::Continue, _) => "continue".to_owned(),
+        }
+    }
+
+    #[test]
+    fn each_finding_has_its_action() {
+        let down = || Reason::KeyLookupFailed("timeout".to_owned());
+        let reject = Actions {
+            bad_signature: Action::Reject,
+            key_not_found: Action::Tempfail,
+            no_signature: Action::Discard,
+            dns_error: Some(Action::Tempfail),
+            ..QUIET
+        };
+        let hold = Actions { bad_signature: Action::Quarantine, ..QUIET };
+        let cases: [(Vec<SignatureResult>, Actions, &str); 13] = [
+            (vec![], QUIET, "accept"),
+            (vec![], reject, "discard"),
+            (vec![result(Reason::Verified, false)], reject, "accept"),
+            (vec![result(Reason::SignatureMismatch, false)], QUIET, "accept"),
+            (vec![result(Reason::SignatureMismatch, false)], reject, "550 5.7.0 bad DKIM signature data"),
+            (vec![result(Reason::BodyHashMismatch, false)], hold, "hold"),
+            (
+                vec![result(Reason::Record(RecordError::Revoked), false)],
+                reject,
+                "550 5.7.0 bad DKIM signature data",
+            ),
+            (vec![result(Reason::KeyNotFound, false)], reject, "451 4.7.5 DKIM key retrieval failed"),
+            (vec![result(down(), false)], QUIET, "accept"),
+            (vec![result(down(), false)], reject, "451 4.7.5 DKIM key retrieval failed"),
+            // A key being tested, an expired signature, a passing one below a bad one.
+            (vec![result(Reason::SignatureMismatch, true)], reject, "accept"),
+            (vec![result(Reason::Expired, false)], reject, "accept"),
+            (
+                vec![result(Reason::SignatureMismatch, false), result(Reason::Verified, false)],
+                reject,
+                "accept",
+            ),
+        ];
+        for (results, actions, want) in cases {
+            assert_eq!(word(&message(&results, &actions)), want, "{results:?}");
+        }
+        // Signatures that nobody evaluated do not speak for the message.
+        let both = [result(Reason::Ignored, false), result(Reason::SignatureMismatch, false)];
+        assert_eq!(word(&message(&both, &reject)), "550 5.7.0 bad DKIM signature data");
+    }
+}

@@ -95,7 +95,10 @@ impl Decider<'_, '_> {
         if let Some(Address { domain, .. }) = &address
             && self.settings.clients.exempt_domains.contains(domain)
         {
-            self.note(Level::Info, format!("domain '{}' exempted, accepting", escaped(domain.as_bytes(), SHOWN)));
+            self.note(
+                Level::Info,
+                format!("domain '{}' exempted, accepting", escaped(domain.as_bytes(), SHOWN)),
+            );
             return Plan::Leave;
         }
         let origin = self.origin();
@@ -160,8 +163,11 @@ impl Decider<'_, '_> {
     }
 
     fn unless_unwanted_recipient(&mut self, choices: Vec<SigningChoice>) -> Plan {
-        let unwanted =
-            self.facts.recipients.iter().find(|recipient| self.settings.signing.dont_sign_mail_to.contains(recipient));
+        let unwanted = self
+            .facts
+            .recipients
+            .iter()
+            .find(|recipient| self.settings.signing.dont_sign_mail_to.contains(recipient));
         match unwanted {
             Some(recipient) => {
                 let recipient = escaped(recipient.as_bytes(), SHOWN).to_string();
@@ -260,5 +266,160 @@ impl Decider<'_, '_> {
 
     fn note(&mut self, level: Level, line: String) {
         self.notes.push((level, line));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{Origin, load};
+
+    const TABLES: &str = "KeyTable csl:k=example.com:sel:key\nSigningTable csl:*=k\n";
+
+    fn settings(text: &str) -> Settings {
+        let loaded = load(&Origin::Text { name: "test".to_owned(), text: text.to_owned() }, &[]);
+        loaded.settings.unwrap_or_else(|| panic!("{}", loaded.report.render(false)))
+    }
+
+    struct Case<'a> {
+        host: &'a str,
+        address: &'a str,
+        daemon: &'a str,
+        authenticated: bool,
+        headers: &'a [(&'a str, &'a str)],
+        to: &'a str,
+    }
+
+    const INSIDE: Case<'static> = Case {
+        host: "localhost",
+        address: "127.0.0.1",
+        daemon: "smtpd",
+        authenticated: false,
+        headers: &[("From", " Jo <jo@example.com>")],
+        to: "b@dest.example",
+    };
+    const OUTSIDE: Case<'static> = Case { host: "far.example", address: "192.0.2.9", ..INSIDE };
+
+    fn run(text: &str, case: &Case<'_>) -> (String, Vec<String>) {
+        let mut headers = HeaderBlock::new();
+        for (name, value) in case.headers {
+            headers.push(name.as_bytes(), value.as_bytes());
+        }
+        let recipients = [case.to.to_owned()];
+        let facts = Facts {
+            host: case.host,
+            address: case.address.parse().unwrap(),
+            daemon_name: case.daemon,
+            authenticated: case.authenticated,
+            macro_value: &|name| (name == "zone").then_some("inner"),
+            headers: &headers,
+            recipients: &recipients,
+        };
+        let decision = decide(&facts, &settings(text));
+        let plan = match decision.plan {
+            Plan::Sign(choices) => {
+                let names: Vec<String> = choices.into_iter().map(|choice| choice.key.name).collect();
+                format!("sign {}", names.join(","))
+            }
+            Plan::Verify { author_domain, malformed } => {
+                let bad = if malformed { " malformed" } else { "" };
+                format!("verify {}{bad}", author_domain.unwrap_or_default())
+            }
+            Plan::Leave => "leave".to_owned(),
+            Plan::Defer => "defer".to_owned(),
+        };
+        (plan, decision.notes.into_iter().map(|(_, line)| line).collect())
+    }
+
+    #[test]
+    fn origin_decides_between_signing_and_verifying() {
+        let cases: [(&str, Case<'_>, &str); 12] = [
+            ("", INSIDE, "sign k"),
+            ("", OUTSIDE, "verify example.com"),
+            ("", Case { authenticated: true, ..OUTSIDE }, "sign k"),
+            ("InternalHosts 192.0.2.0/24\n", OUTSIDE, "sign k"),
+            ("InternalHosts 192.0.2.0/24\n", INSIDE, "verify example.com"),
+            ("InternalHosts .example\n", OUTSIDE, "sign k"),
+            ("InternalHosts !192.0.2.9,192.0.2.0/24\n", OUTSIDE, "verify example.com"),
+            ("MTA ORIGINATING\n", Case { daemon: "ORIGINATING", ..OUTSIDE }, "sign k"),
+            ("MTA ORIGINATING\n", OUTSIDE, "verify example.com"),
+            ("MacroList zone\n", OUTSIDE, "sign k"),
+            ("MacroList zone=inner|outer\n", OUTSIDE, "sign k"),
+            ("MacroList zone=other\n", OUTSIDE, "verify example.com"),
+        ];
+        for (extra, case, want) in cases {
+            assert_eq!(run(&format!("{TABLES}{extra}"), &case).0, want, "{extra}");
+        }
+    }
+
+    #[test]
+    fn mode_leaves_alone_what_it_does_not_name() {
+        assert_eq!(run(&format!("{TABLES}Mode v\n"), &INSIDE).0, "leave");
+        assert_eq!(run(&format!("{TABLES}Mode s\n"), &OUTSIDE).0, "leave");
+        assert_eq!(run(&format!("{TABLES}Mode v\n"), &OUTSIDE).0, "verify example.com");
+    }
+
+    #[test]
+    fn mail_left_unsigned_says_why() {
+        let tables = "KeyTable csl:k=example.com:sel:key\nSigningTable csl:example.com=k\n";
+        let other = Case { headers: &[("From", " jo@other.example")], ..INSIDE };
+        let (plan, notes) = run(tables, &other);
+        assert_eq!(plan, "verify other.example");
+        assert!(
+            notes
+                .iter()
+                .any(|line| line.starts_with("not signed: no signing table match for 'jo@other.example'")),
+            "{notes:?}"
+        );
+        let two = Case { headers: &[("From", " a@example.com"), ("From", " b@example.com")], ..INSIDE };
+        let (plan, notes) = run(tables, &two);
+        assert_eq!(plan, "verify example.com malformed");
+        assert!(notes.iter().any(|line| line.contains("more than one From field")), "{notes:?}");
+        assert_eq!(run(&format!("{tables}SignMultipleFrom yes\n"), &two).0, "sign k");
+        let none = Case { headers: &[("Subject", " x")], ..INSIDE };
+        let (plan, notes) = run(tables, &none);
+        assert_eq!(plan, "verify  malformed");
+        assert!(notes.iter().any(|line| line.contains("there is no From field")), "{notes:?}");
+        let garbled = Case { headers: &[("From", " a\rmail: forged")], ..INSIDE };
+        let (_, notes) = run(tables, &garbled);
+        assert!(notes.iter().all(|line| !line.contains('\r')), "{notes:?}");
+    }
+
+    #[test]
+    fn exempt_domains_and_unwanted_recipients_are_left_alone() {
+        assert_eq!(run(&format!("{TABLES}ExemptDomains example.com\n"), &INSIDE).0, "leave");
+        let below = Case { headers: &[("From", " jo@sub.example.com")], ..INSIDE };
+        assert_eq!(run(&format!("{TABLES}ExemptDomains example.com\n"), &below).0, "sign k");
+        let (plan, notes) = run(&format!("{TABLES}DontSignMailTo B@Dest.example\n"), &INSIDE);
+        assert_eq!(plan, "leave");
+        assert_eq!(notes, ["skipping signing of mail to 'b@dest.example'"]);
+    }
+
+    #[test]
+    fn a_key_name_that_leads_nowhere_defers() {
+        let text = "CheckSigningTable no\nKeyTable csl:k=example.com:sel:key\nSigningTable csl:*=gone\n";
+        let (plan, notes) = run(text, &INSIDE);
+        assert_eq!(plan, "defer");
+        assert!(notes.iter().any(|line| line.contains("gone")), "{notes:?}");
+    }
+
+    #[test]
+    fn a_stranger_with_our_domain_is_noted_unless_he_may() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("key");
+        let key = crate::dkim::SigningKey::generate_ed25519().unwrap();
+        std::fs::write(&file, key.to_pkcs8().unwrap()).unwrap();
+        let text =
+            format!("Domain example.com\nSelector s\nKeyFile {}\nRequireSafeKeys no\n", file.display());
+        let noted = |extra: &str| {
+            let (plan, notes) = run(&format!("{text}{extra}"), &OUTSIDE);
+            assert_eq!(plan, "verify example.com");
+            notes.iter().any(|line| {
+                line.starts_with("external host far.example [192.0.2.9] attempted to send as example.com")
+            })
+        };
+        assert!(noted(""));
+        assert!(!noted("ExternalIgnoreList 192.0.2.0/24\n"));
+        assert_eq!(run(&text, &INSIDE).0.split(' ').next(), Some("sign"));
     }
 }

@@ -146,7 +146,8 @@ impl Session {
         self.client = client;
         self.mta_host = mta_host;
         self.daemon_name = daemon_name;
-        self.is_peer = self.active.settings.clients.peers.matches(Some(&self.client.host), Some(self.address()));
+        self.is_peer =
+            self.active.settings.clients.peers.matches(Some(&self.client.host), Some(self.address()));
         if self.is_peer { Step::Accept } else { Step::Continue }
     }
 
@@ -234,6 +235,10 @@ impl Session {
             if self.message.forged.len() < MOST_FORGED {
                 self.message.forged.push(self.message.results_fields);
             } else {
+                log::warn!(
+                    "{}: more than {MOST_FORGED} forged result fields; it is deferred",
+                    self.queue_id()
+                );
                 self.message.failed = true;
             }
         }
