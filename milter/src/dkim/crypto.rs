@@ -1,5 +1,7 @@
 //! Hashes, signatures and keys: the only file that knows aws-lc-rs.
 
+mod small_rsa;
+
 use std::fmt;
 
 use aws_lc_rs::digest::{Context, Digest, SHA256};
@@ -9,6 +11,7 @@ use aws_lc_rs::signature::{
     ED25519, Ed25519KeyPair, KeyPair as _, ParsedPublicKey, RSA_PKCS1_1024_8192_SHA256_FOR_LEGACY_USE_ONLY,
     RSA_PKCS1_SHA256, RsaParameters,
 };
+use small_rsa::SmallRsa;
 use zeroize::Zeroizing;
 
 /// The smallest RSA key that may give a pass, in bits (RFC 8301 §3.2).
@@ -17,8 +20,11 @@ pub const MINIMUM_RSA_BITS: u32 = 1024;
 /// The largest RSA key that can be used, in bits.
 pub const MAXIMUM_RSA_BITS: u32 = 8192;
 
-/// The smallest RSA key that can sign, in bits: the library makes no signatures with less.
-pub const MINIMUM_SIGNING_BITS: u32 = 2048;
+/// The smallest RSA key that can sign, in bits (RFC 8301 §3.2).
+pub const MINIMUM_SIGNING_BITS: u32 = 1024;
+
+/// From this size on aws-lc-rs signs, below it the library beneath.
+const LIBRARY_SIGNING_BITS: u32 = 2048;
 
 /// SHA-256 over text that comes in pieces; small pieces are put together first.
 pub(crate) struct Sha256 {
@@ -68,6 +74,7 @@ pub struct SigningKey(Private);
 
 enum Private {
     Rsa(Box<RsaKeyPair>),
+    SmallRsa(SmallRsa),
     Ed25519(Box<Ed25519KeyPair>),
 }
 
@@ -95,7 +102,10 @@ pub struct Refused;
 
 impl SigningKey {
     /// RSA from DER, PKCS#1 or PKCS#8.
-    pub(crate) fn rsa_from_der(der: &[u8], pkcs8: bool) -> Result<Self, Refused> {
+    pub(crate) fn rsa_from_der(der: &[u8], bits: u32, pkcs8: bool) -> Result<Self, Refused> {
+        if bits < LIBRARY_SIGNING_BITS {
+            return SmallRsa::from_der(der, pkcs8).map(|key| Self(Private::SmallRsa(key)));
+        }
         let pair = if pkcs8 { RsaKeyPair::from_pkcs8(der) } else { RsaKeyPair::from_der(der) };
         pair.map(|pair| Self(Private::Rsa(Box::new(pair)))).map_err(refused)
     }
@@ -139,7 +149,7 @@ impl SigningKey {
     #[must_use]
     pub fn kind(&self) -> KeyKind {
         match self.0 {
-            Private::Rsa(_) => KeyKind::Rsa,
+            Private::Rsa(_) | Private::SmallRsa(_) => KeyKind::Rsa,
             Private::Ed25519(_) => KeyKind::Ed25519,
         }
     }
@@ -151,6 +161,7 @@ impl SigningKey {
             Private::Rsa(pair) => {
                 RsaParameters::public_modulus_len(pair.public_key().as_ref()).unwrap_or_default()
             }
+            Private::SmallRsa(key) => key.bits(),
             Private::Ed25519(_) => 256,
         }
     }
@@ -166,6 +177,7 @@ impl SigningKey {
                 let der: PublicKeyX509Der<'_> = pair.public_key().as_der().map_err(refused)?;
                 Ok(der.as_ref().to_vec())
             }
+            Private::SmallRsa(key) => key.public_key(),
             Private::Ed25519(pair) => Ok(pair.public_key().as_ref().to_vec()),
         }
     }
@@ -177,6 +189,8 @@ impl SigningKey {
     pub fn to_pkcs8(&self) -> Result<Zeroizing<Vec<u8>>, Refused> {
         let der: Pkcs8V1Der<'_> = match &self.0 {
             Private::Rsa(pair) => pair.as_der(),
+            // Only new keys are written to files, and new ones have 2048 bits or more.
+            Private::SmallRsa(_) => return Err(Refused),
             Private::Ed25519(pair) => pair.as_der(),
         }
         .map_err(refused)?;
@@ -193,6 +207,7 @@ impl SigningKey {
                 pair.sign_digest(&RSA_PKCS1_SHA256, &digest, &mut signature).map_err(refused)?;
                 Ok(signature)
             }
+            Private::SmallRsa(key) => key.sign(digest),
             Private::Ed25519(pair) => {
                 pair.try_sign(digest).map(|signature| signature.as_ref().to_vec()).map_err(refused)
             }

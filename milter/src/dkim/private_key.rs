@@ -160,7 +160,7 @@ fn rsa(der: &[u8], modulus: &[u8], pkcs8: bool) -> Result<SigningKey, KeyError> 
     match bits {
         ..MINIMUM_SIGNING_BITS => Err(KeyError::TooSmall { bits }),
         MINIMUM_SIGNING_BITS..=MAXIMUM_RSA_BITS => {
-            SigningKey::rsa_from_der(der, pkcs8).map_err(|Refused| KeyError::Corrupt)
+            SigningKey::rsa_from_der(der, bits, pkcs8).map_err(|Refused| KeyError::Corrupt)
         }
         _ => Err(KeyError::TooLarge { bits }),
     }

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::dkim::base64::encode;
-use crate::dkim::crypto::KeyKind;
+use crate::dkim::crypto::{KeyKind, VerifyingKey};
 use proptest::prelude::*;
 
 /// As `openssl genpkey -algorithm ed25519` writes it.
@@ -114,9 +114,10 @@ fn what_it_is_instead() {
         (in_pkcs8(&elliptic, b"curve"), KeyError::OtherKind),
         (in_pkcs8(RSA_ENCRYPTION, b"nonsense"), KeyError::Corrupt),
         (in_pkcs8(ID_ED25519, b"nonsense"), KeyError::Corrupt),
-        (rsa_of(1024), KeyError::TooSmall { bits: 1024 }),
+        (rsa_of(1016), KeyError::TooSmall { bits: 1016 }),
+        (rsa_of(1024), KeyError::Corrupt),
         (pem("RSA PRIVATE KEY", &rsa_of(512)).into_bytes(), KeyError::TooSmall { bits: 512 }),
-        (in_pkcs8(RSA_ENCRYPTION, &rsa_of(1024)), KeyError::TooSmall { bits: 1024 }),
+        (in_pkcs8(RSA_ENCRYPTION, &rsa_of(768)), KeyError::TooSmall { bits: 768 }),
         (rsa_of(2048), KeyError::Corrupt),
         (rsa_of(16384), KeyError::TooLarge { bits: 16384 }),
     ] {
@@ -126,9 +127,22 @@ fn what_it_is_instead() {
 }
 
 #[test]
+fn old_small_keys_still_sign() {
+    for (text, bits) in [(RSA_1024_PKCS1, 1024), (RSA_1536_PKCS8, 1536)] {
+        let key = SigningKey::parse(text.as_bytes()).unwrap();
+        assert_eq!((key.kind(), key.bits()), (KeyKind::Rsa, bits));
+        let digest = [7; 32];
+        let signature = key.sign(&digest).unwrap();
+        let public = VerifyingKey::parse(KeyKind::Rsa, &key.public_key().unwrap()).unwrap();
+        assert!(public.verifies(&digest, &signature));
+        assert!(!public.verifies(&[8; 32], &signature));
+    }
+}
+
+#[test]
 fn errors_say_what_to_do() {
-    let text = KeyError::TooSmall { bits: 1024 }.to_string();
-    assert_eq!(text, "the RSA key has 1024 bits; signing needs at least 2048");
+    let text = KeyError::TooSmall { bits: 1000 }.to_string();
+    assert_eq!(text, "the RSA key has 1000 bits; signing needs at least 1024");
 }
 
 proptest! {
@@ -140,3 +154,40 @@ proptest! {
         prop_assert!(SigningKey::parse(framed.as_bytes()).is_err());
     }
 }
+
+/// A key made for this test, PKCS#1.
+const RSA_1024_PKCS1: &str = "MIICWwIBAAKBgQDJmSPc8hNz5C6aOK5btyloGOfSoCE+wJ0iv4iqo59YpaAG4ZQP\
+     wdUf28l7t+G3PjBFb4z2w/fssOd/+in9rLTwJfnd1XVF8FA6aZJ+MR3/EXM7E+6J\
+     X0NIO6BVG7DrDIpoMJAzIa5MYE19ILF763wcwOMIDhO6+F4fjO4ilckSEwIDAQAB\
+     AoGAGkXf+6J80ISzYhvy9Tb4qX1dcQC3dHMrx2SIzhxG3wmuwlbRsgAD44QETSBY\
+     xUXQiqwQBfTiMbGYagBTSqEgb1R67YzxQN6Q53eIApe7v91tIsy1GMbQa49qXQel\
+     gAqkAV2ANt+zKIHhd3UDAVqgzCPT7YbzfNNla2X5VNaXDjECQQDm8AiX+XyxFAhH\
+     rkER0/fJt1bHjfsXn/LMlgnRCi2lrI8oit61KIzQ2nPRIB4hkcmnVWTfFMyrLFmq\
+     2jeJAl2ZAkEA33n9xISiQejW+KJiW0FJ0K5OpcKNn4NfB7ICk56vutmIDxO8UCq+\
+     a5KHJ0Up8kEp3jwKQ7ybbfKYjVJylypAiwJAHAZK9K5Y/GAy9Qfna5NugXMXO9Y1\
+     /1LwsvUOMejrSyyans/jYNaP6BRqc5lTLr2zW/QX7p5mi+sw4nPiw2SfGQJAFJC2\
+     YLJP+D7EIadX48vzTgfsZuarf8VoJl4kTI9q3ogMNE79omb8lQur8lo0DP4gKzpd\
+     O3SM3SZZEZBHyU9zFwJAOuvOrzHlct1eRtpT2HompWiaF+hBnqtWRDZhGHwD4ddy\
+     EwtaoELZSUk1GA33UhPeUnau6lK+i3C6PEIpiTHxnQ==";
+
+/// Another, PKCS#8.
+const RSA_1536_PKCS8: &str = "MIIDlgIBADANBgkqhkiG9w0BAQEFAASCA4AwggN8AgEAAoHBAKZxBiz0G46x6aF/\
+     NFyHlKmQoy9ATg/fR8O2w1NsD7UgbQqWZ7uZDxhQR0TwSvXvH287s6S9HFbgDQ6N\
+     0+WtViyeDaq1wDQ5hxrFP0XsCtms3zKO1MUTzbJAEiCW4+HeEUsfRas30aDulU8T\
+     dVi7xbztDtZbdbF4+vEC6gghR8c1Ji1yHonYuSOs66m2KWOQ1wvl6dHk69V55IFV\
+     7UeMoywk2nN7tJBCtlNN4yWdFzelppfl9FANBVHPqowvMeRh2wIDAQABAoHAR4rJ\
+     hsUem0VqERrmXOeCRSiAnCzd4QCujjee2drXHZnkhOqFiCOQU3keSUmoTvIL5voY\
+     i7Ul20nPEvRvoofRRLhjU39wMIKRyjYCroF5YHtoLQkr99I9VmMn5440Qb/7qYLa\
+     Ezq/GWNyKCEMvwf5AVJTMgPUar+0MnDAf9lBmnJ/hnXBqr8HNAighBqwNMh9KT0S\
+     7Wjq/P74vlWAbxqn2wWrQD3248nOdkTRVPQr+BilTQLsSMEOuvDKU6k7GoLBAmEA\
+     0BDj4F4ayD67LS5g4hhurzoGp3CbvlwgA2TUAvkd3sBNoqn6snXAid9kNH5GAcK3\
+     EHD+UIqmfM9Uhy9P7URET0zdOyknscUTKOdpkcFydWXnQ5WZR+0vlDc++ifEF/3L\
+     AmEAzMk/Jj8z1lG1NDRjpxrvAYcm5YQVfKUENACIjkrPmOuMprlOyQDqXB4BMJhq\
+     LOPvlW+vFgKk0oOmvTA9mW6jn3ztlwqaFbgo5jZ+3mGpC7VPpRVKxIlBuHAdKGXX\
+     zKoxAmEAovY3pMnP7DrF25NRqoQ8XN3zzD00npoFMONN8q4vKQIxTFAZ3KDBlrry\
+     /vJP3p0lSKlXZrnRwDubFu6FiW5Imlu3gtivEFsssILfepurDCwuQA7xqRYqh8nl\
+     d4Sh37CVAmBJmzw7fxQewJek//+hnKizn+R3MpaWiqmMF3T90B32FRQlCQ4saUvT\
+     eGVtFhtzryn6SH5iJukfUXqpHaHGeGIPfVPYqlLf46WvuX64Z9ne/3h1GcYaBku9\
+     A283igOa6MECYEs83CRGsBr4SfXcLZDhu00027CjTsVFIL4KVnt0KUCO7n7b7L4d\
+     KYcZ+Ybww3uHuV73l6aypoqVLAUOUd9h2ZqaD2dusft6+ryGsh+VijLO6XR2/YOb\
+     YRV8VTIjggRBsA==";
