@@ -5,8 +5,19 @@
 //! | [`scratch`] | a folder of its own |
 //! | [`ports`] | ports nobody else has |
 //! | [`dns`] | a DNS server that answers, lies, is slow or silent as told |
+//! | [`keys`] | signing keys and their records |
+//! | [`milter`] | a milter daemon, ours or the reference |
+//! | [`postfix`] | a Postfix of its own |
+//! | [`smtp_client`] | one SMTP command at a time |
+//! | [`message`] | messages, written and read |
+//! | [`wait`] | patience with a limit |
 
 pub mod dns;
+pub mod keys;
+pub mod message;
+pub mod milter;
 pub mod ports;
+pub mod postfix;
 pub mod scratch;
+pub mod smtp_client;
 pub mod wait;
