@@ -10,6 +10,7 @@ use std::io::Write as _;
 use std::os::unix::fs::{DirBuilderExt, chown};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::time::{Duration, SystemTime};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -86,16 +87,20 @@ impl<'a> Builder<'a> {
         for sub in ["", "etc", "spool", "data", "mail"] {
             fs::DirBuilder::new().mode(0o755).recursive(true).create(folder.join(sub)).unwrap();
         }
+        chown(folder.join("mail"), Some(NOBODY), Some(NOBODY)).unwrap();
         let postfix_user = nix::unistd::User::from_name("postfix").unwrap().expect("install postfix");
         chown(folder.join("data"), Some(postfix_user.uid.as_raw()), None).unwrap();
-        chown(folder.join("mail"), Some(NOBODY), Some(NOBODY)).unwrap();
         let (domains, mailboxes) = conf::tables(&self);
-        fs::write(folder.join("domains"), domains).unwrap();
-        fs::write(folder.join("mailboxes"), mailboxes).unwrap();
-        fs::write(folder.join("transport"), &self.transport).unwrap();
-        fs::write(folder.join("etc/main.cf"), conf::main_cf(&folder, &self)).unwrap();
         let master = conf::master_cf(&self, smtp.number(), submission.number());
-        fs::write(folder.join("etc/master.cf"), master).unwrap();
+        for (name, text) in [
+            ("domains", domains),
+            ("mailboxes", mailboxes),
+            ("transport", self.transport.clone()),
+            ("etc/main.cf", conf::main_cf(&folder, &self)),
+            ("etc/master.cf", master),
+        ] {
+            write_settled(&folder.join(name), &text);
+        }
         let postfix = Postfix { folder, smtp, submission };
         postfix.launch();
         postfix
@@ -193,7 +198,7 @@ impl Postfix {
     pub fn change(&self, line: &str) {
         let path = self.folder.join("etc/main.cf");
         let text = fs::read_to_string(&path).unwrap();
-        fs::write(&path, text + line + "\n").unwrap();
+        write_settled(&path, &(text + line + "\n"));
         self.run("reload");
     }
 
@@ -249,6 +254,13 @@ impl Drop for Postfix {
             eprintln!("--- log of Postfix in {}\n{}", self.folder.display(), self.log());
         }
     }
+}
+
+/// Writes a configuration file that seems to be old: Postfix reads one again a second later until it is.
+fn write_settled(path: &Path, text: &str) {
+    let mut file = fs::File::create(path).unwrap();
+    file.write_all(text.as_bytes()).unwrap();
+    file.set_modified(SystemTime::now() - Duration::from_secs(60)).unwrap();
 }
 
 /// Files below a folder, at any depth.
