@@ -95,7 +95,7 @@ fn sweep(root: &Path) {
         if Path::new("/proc").join(owner.to_string()).exists() || path.join(KEPT).exists() {
             continue;
         }
-        for pid in daemons_in(&path, 3) {
+        for pid in daemons_in(&path, &path, 3) {
             let _ = kill(Pid::from_raw(pid), Signal::SIGKILL);
         }
         std::thread::sleep(Duration::from_millis(50));
@@ -103,16 +103,16 @@ fn sweep(root: &Path) {
     }
 }
 
-/// The daemons whose pid files lie in `path` (three levels deep at most) and that still belong to it.
-fn daemons_in(path: &Path, depth: u8) -> Vec<i32> {
+/// The daemons whose pid files lie in `folder`, at most `depth` levels deep, and that still work in `scratch`.
+fn daemons_in(scratch: &Path, folder: &Path, depth: u8) -> Vec<i32> {
     let mut found = Vec::new();
-    for entry in fs::read_dir(path).into_iter().flatten().flatten() {
+    for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
         let file = entry.path();
         if file.is_dir() && depth > 0 {
-            found.extend(daemons_in(&file, depth - 1));
+            found.extend(daemons_in(scratch, &file, depth - 1));
         } else if file.extension().is_some_and(|extension| extension == "pid") {
             let text = fs::read_to_string(&file).unwrap_or_default();
-            found.extend(text.trim().parse::<i32>().ok().filter(|&pid| works_in(pid, path)));
+            found.extend(text.trim().parse::<i32>().ok().filter(|&pid| works_in(pid, scratch)));
         }
     }
     found
@@ -155,10 +155,11 @@ mod tests {
         ended.wait().unwrap();
         let root = Scratch::new("sweep");
         let left = root.path().join(format!("old-{}-1", ended.id()));
-        fs::create_dir(&left).unwrap();
+        let folder = left.join("postfix/spool/pid");
+        fs::create_dir_all(&folder).unwrap();
         let mut daemon =
             std::process::Command::new("/bin/sleep").arg("60").current_dir(&left).spawn().unwrap();
-        fs::write(left.join("daemon.pid"), format!("{:>8}\n", daemon.id())).unwrap();
+        fs::write(folder.join("master.pid"), format!("{:>8}\n", daemon.id())).unwrap();
         sweep(root.path());
         assert!(!daemon.wait().unwrap().success());
         assert!(!left.exists());

@@ -1,5 +1,6 @@
 //! Which program a test is about: ours, or Debian's opendkim as the reference.
 
+use std::io::Write;
 use std::path::{Path, PathBuf};
 
 /// The milter under test.
@@ -27,7 +28,8 @@ impl Subject {
     pub fn lacks(self, what: &str) -> bool {
         let lacks = self == Self::Reference;
         if lacks {
-            println!("skipped with SUBJECT=reference: {what}");
+            // Past the test framework, which hides what a passing test prints.
+            let _ = writeln!(std::io::stderr(), "skipped with SUBJECT=reference: {what}");
         }
         lacks
     }
