@@ -1,1 +1,91 @@
-//! Where log lines go: standard error, or the system log by its datagram socket.
+//! Where log lines go, and what each level means.
+//!
+//! Policy: `error` = mail or a service is held up and an admin must act; `warn` = an admin should
+//! look; `info` = one line per message, decision or change of state; `debug` = one line per step;
+//! `trace` = libraries. A peer's text only enters a line through [`escaped`]; keys and passwords
+//! never do.
+
+mod escape;
+mod syslog;
+
+use std::io::{IsTerminal, Write};
+use std::sync::OnceLock;
+
+use log::{LevelFilter, Log, Metadata, Record};
+
+pub use escape::{Escaped, escaped};
+pub use syslog::{Facility, Syslog};
+
+/// Where the lines go.
+#[derive(Debug)]
+pub enum Sink {
+    /// Standard error, `ident[pid]: text`, with the level in front when it is `warn` or worse.
+    Stderr,
+    /// The system log's datagram socket, in the form that syslog(3) writes.
+    Syslog(Syslog),
+}
+
+#[derive(Debug)]
+struct Logger {
+    sink: Sink,
+    ident: String,
+    colour: bool,
+}
+
+static LOGGER: OnceLock<Logger> = OnceLock::new();
+
+/// Starts logging for the process. Lines above `level` are dropped before they are formatted.
+///
+/// Only the first call in a process has an effect; later ones change the level alone, which is
+/// what a reload needs.
+pub fn start(sink: Sink, ident: &str, level: LevelFilter) {
+    let colour = matches!(sink, Sink::Stderr) && std::io::stderr().is_terminal();
+    let logger = LOGGER.get_or_init(|| Logger { sink, ident: ident.to_owned(), colour });
+    // A second logger is refused by the facade; the first one goes on working.
+    drop(log::set_logger(logger));
+    set_level(level);
+}
+
+/// Changes how much is logged, for instance after a reload.
+pub fn set_level(level: LevelFilter) {
+    log::set_max_level(level);
+}
+
+impl Log for Logger {
+    fn enabled(&self, metadata: &Metadata<'_>) -> bool {
+        // Libraries speak at warn and above only: their debug output is not for admins.
+        let ours = metadata.target().starts_with("milter") || metadata.target().starts_with("base");
+        metadata.level() <= if ours { log::max_level() } else { LevelFilter::Warn.min(log::max_level()) }
+    }
+
+    fn log(&self, record: &Record<'_>) {
+        if !self.enabled(record.metadata()) {
+            return;
+        }
+        match &self.sink {
+            Sink::Syslog(syslog) => syslog.write(&self.ident, record.level(), record.args()),
+            Sink::Stderr => {
+                let (before, after) = match (self.colour, record.level()) {
+                    (true, log::Level::Error) => ("\x1b[31m", "\x1b[0m"),
+                    (true, log::Level::Warn) => ("\x1b[33m", "\x1b[0m"),
+                    _ => ("", ""),
+                };
+                let word = match record.level() {
+                    log::Level::Error => "error: ",
+                    log::Level::Warn => "warning: ",
+                    log::Level::Info | log::Level::Debug | log::Level::Trace => "",
+                };
+                let line = format!(
+                    "{}[{}]: {before}{word}{}{after}\n",
+                    self.ident,
+                    std::process::id(),
+                    record.args()
+                );
+                // A closed stderr must not end a daemon that delivers mail.
+                drop(std::io::stderr().lock().write_all(line.as_bytes()));
+            }
+        }
+    }
+
+    fn flush(&self) {}
+}

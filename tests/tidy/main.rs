@@ -1,0 +1,189 @@
+//! The tree's own rules, checked: first lines, file sizes, names, who may import whom, where
+//! foreign crates and unsafe code live.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// Files may be this long at most; over 500 lines is a question in review.
+const LONGEST_FILE: usize = 800;
+
+/// Files that may contain unsafe code, each with its reason in its first lines.
+const UNSAFE: [&str; 2] = ["base/src/service/background.rs", "base/src/service/listen.rs"];
+
+/// Foreign crates and the only places that may name them.
+const ADDRESSES: [(&str, &[&str]); 9] = [
+    ("indymilter", &["milter/src/callbacks.rs"]),
+    ("hickory_resolver", &["milter/src/dns/mod.rs"]),
+    ("aws_lc_rs", &["milter/src/dkim/crypto.rs", "milter/src/dkim/crypto/"]),
+    ("mail_auth", &["tests/"]),
+    ("clap", &["milter/src/cli.rs"]),
+    ("regex", &["milter/src/table/pattern.rs"]),
+    ("sd_notify", &["base/src/service/notify.rs", "base/src/service/listen.rs"]),
+    ("nix", &["base/src/service/", "milter/src/main.rs", "milter/src/keys/", "milter/src/keys.rs", "tests/"]),
+    ("proptest", &["milter/src/dkim/", "milter/src/config/", "milter/tests/", "tests/"]),
+];
+
+const FORBIDDEN_NAMES: [&str; 7] = ["util", "utils", "common", "helper", "helpers", "misc", "manager"];
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_owned()
+}
+
+/// All Rust files of ours, as (path from the root, text).
+fn sources() -> Vec<(String, String)> {
+    fn walk(folder: &Path, found: &mut Vec<PathBuf>) {
+        for entry in fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            let name = path.file_name().unwrap().to_string_lossy().into_owned();
+            if path.is_dir() && name != "target" && !name.starts_with('.') {
+                walk(&path, found);
+            } else if name.ends_with(".rs") {
+                found.push(path);
+            }
+        }
+    }
+    let mut paths = Vec::new();
+    walk(&root(), &mut paths);
+    paths.sort();
+    assert!(paths.len() > 20, "the tree was not found");
+    paths
+        .into_iter()
+        .map(|path| {
+            let text = fs::read_to_string(&path).unwrap();
+            (path.strip_prefix(root()).unwrap().to_string_lossy().into_owned(), text)
+        })
+        .collect()
+}
+
+/// The code of a file without its comment lines.
+fn code(text: &str) -> impl Iterator<Item = &str> {
+    text.lines().filter(|line| !line.trim_start().starts_with("//"))
+}
+
+fn none(wrong: &[String]) {
+    assert!(wrong.is_empty(), "\n{}\n", wrong.join("\n"));
+}
+
+#[test]
+fn every_file_says_its_one_job_first() {
+    let wrong: Vec<String> = sources()
+        .into_iter()
+        .filter(|(_, text)| !text.lines().next().unwrap_or_default().starts_with("//! "))
+        .map(|(path, _)| format!("{path}: the first line is no //! line"))
+        .collect();
+    none(&wrong);
+}
+
+#[test]
+fn no_file_is_too_long() {
+    let wrong: Vec<String> = sources()
+        .into_iter()
+        .filter(|(_, text)| text.lines().count() > LONGEST_FILE)
+        .map(|(path, text)| format!("{path}: {} lines, at most {LONGEST_FILE}", text.lines().count()))
+        .collect();
+    none(&wrong);
+}
+
+#[test]
+fn no_file_has_a_name_that_says_nothing() {
+    let wrong: Vec<String> = sources()
+        .into_iter()
+        .filter(|(path, _)| path.trim_end_matches(".rs").split('/').any(|part| FORBIDDEN_NAMES.contains(&part)))
+        .map(|(path, _)| path)
+        .collect();
+    none(&wrong);
+}
+
+#[test]
+fn unsafe_code_lives_in_named_files() {
+    let wrong: Vec<String> = sources()
+        .into_iter()
+        .filter(|(path, _)| path.starts_with("base/") || path.starts_with("milter/"))
+        .filter(|(path, _)| !UNSAFE.contains(&path.as_str()))
+        .filter(|(_, text)| code(text).any(|line| line.contains("unsafe {") || line.contains("unsafe fn")))
+        .map(|(path, _)| format!("{path}: unsafe code, but not in the list of tests/tidy"))
+        .collect();
+    none(&wrong);
+}
+
+#[test]
+fn each_foreign_crate_has_one_address() {
+    let mut wrong = Vec::new();
+    for (path, text) in sources() {
+        for (name, homes) in ADDRESSES {
+            let named = code(&text).any(|line| {
+                line.contains(&format!("{name}::")) && !line.contains(&format!("_{name}::"))
+                    || line.trim() == format!("use {name};")
+            });
+            if named && !homes.iter().any(|home| path.starts_with(home)) && !path.starts_with("tests/") {
+                wrong.push(format!("{path}: names {name}, whose address is {}", homes.join(", ")));
+            }
+        }
+    }
+    none(&wrong);
+}
+
+#[test]
+fn the_pure_core_stays_pure() {
+    // The core of DKIM and the decisions know no sockets, files, clock or runtime.
+    let pure = [
+        "milter/src/dkim/",
+        "milter/src/plan.rs",
+        "milter/src/judge.rs",
+        "milter/src/report.rs",
+        "milter/src/edits.rs",
+        "milter/src/authres.rs",
+        "milter/src/address.rs",
+        "milter/src/framing.rs",
+    ];
+    let outside = ["std::fs", "std::net::Tcp", "std::os", "tokio::", "clock::", "crate::dns", "crate::callbacks"];
+    let mut wrong = Vec::new();
+    for (path, text) in sources() {
+        if pure.iter().any(|home| path.starts_with(home)) {
+            for name in outside {
+                if code(&text).any(|line| line.contains(name)) {
+                    wrong.push(format!("{path}: names {name}"));
+                }
+            }
+        }
+    }
+    none(&wrong);
+}
+
+#[test]
+fn base_knows_no_service() {
+    let wrong: Vec<String> = sources()
+        .into_iter()
+        .filter(|(path, _)| path.starts_with("base/"))
+        .filter(|(_, text)| code(text).any(|line| line.contains("milter::")))
+        .map(|(path, _)| path)
+        .collect();
+    none(&wrong);
+}
+
+#[test]
+fn no_test_is_ignored_without_a_number() {
+    let wrong: Vec<String> = sources()
+        .into_iter()
+        .filter(|(path, _)| path != "tests/tidy/main.rs")
+        .flat_map(|(path, text)| {
+            code(&text)
+                .filter(|line| line.contains("#[ignore"))
+                .filter(|line| !line.contains("gap: "))
+                .map(|line| format!("{path}: {line}"))
+                .collect::<Vec<_>>()
+        })
+        .collect();
+    none(&wrong);
+}
+
+#[test]
+fn no_path_of_a_machine_is_written_down() {
+    let wrong: Vec<String> = sources()
+        .into_iter()
+        .filter(|(path, _)| path != "tests/tidy/main.rs")
+        .filter(|(_, text)| text.contains("/work/") || text.contains("/home/"))
+        .map(|(path, _)| path)
+        .collect();
+    none(&wrong);
+}
