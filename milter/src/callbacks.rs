@@ -121,7 +121,7 @@ fn negotiate(
 ) -> Status {
     let settings = &active.settings;
     let mut wanted_actions = Actions::ADD_HEADER | Actions::CHANGE_HEADER;
-    if settings.may_quarantine() {
+    if may_quarantine(&active.settings.actions) {
         wanted_actions |= Actions::QUARANTINE;
     }
     if !actions.contains(wanted_actions) {
@@ -131,20 +131,20 @@ fn negotiate(
         );
     }
     let mut wanted = ProtoOpts::NO_HELO | ProtoOpts::NO_DATA | ProtoOpts::NO_UNKNOWN | ProtoOpts::LEADING_SPACE;
-    if settings.suppress_replies() {
+    if settings.limits.suppress_replies {
         wanted |= ProtoOpts::NOREPLY_HEADER | ProtoOpts::NOREPLY_BODY | ProtoOpts::NOREPLY_MAIL;
-        if !settings.needs_recipients() {
-            wanted |= ProtoOpts::NO_RCPT;
-        } else {
-            wanted |= ProtoOpts::NOREPLY_RCPT;
-        }
+        // Recipients matter to one parameter alone.
+        wanted |= match settings.signing.dont_sign_mail_to.is_empty() {
+            true => ProtoOpts::NO_RCPT,
+            false => ProtoOpts::NOREPLY_RCPT,
+        };
     } else {
         wanted |= ProtoOpts::SKIP;
     }
     let agreed = wanted & options;
     if actions.contains(Actions::REQUEST_MACROS) {
         wanted_actions |= Actions::REQUEST_MACROS;
-        let more: String = settings.macro_names().map(|name| format!(" {name}")).collect();
+        let more: String = settings.clients.macros.names().map(|name| format!(" {}", in_braces(name))).collect();
         for (stage, names) in [
             (MacroStage::Connect, format!("j {{daemon_name}}{more}")),
             (MacroStage::Helo, more.trim().to_owned()),
@@ -165,6 +165,22 @@ fn negotiate(
     Status::Continue
 }
 
+fn may_quarantine(actions: &crate::config::Actions) -> bool {
+    let crate::config::Actions {
+        bad_signature,
+        key_not_found,
+        no_signature,
+        dns_error,
+        internal_error,
+        security,
+        signature_error,
+    } = *actions;
+    [bad_signature, key_not_found, no_signature, internal_error, security, signature_error]
+        .into_iter()
+        .chain(dns_error)
+        .any(|action| action == crate::config::Action::Quarantine)
+}
+
 fn on_connect(cx: &mut Context<Session>, host: &CStr, socket: &SocketInfo) -> Status {
     let address = match socket {
         SocketInfo::Inet(address) => Some(address.ip()),
@@ -180,15 +196,15 @@ fn on_connect(cx: &mut Context<Session>, host: &CStr, socket: &SocketInfo) -> St
     guarded(cx, |session, macros| {
         session.connect(
             client,
-            macro_value(macros, "j").unwrap_or_default(),
-            macro_value(macros, "{daemon_name}").unwrap_or_default(),
+            macro_value(macros, "j").unwrap_or_default().to_owned(),
+            macro_value(macros, "daemon_name").unwrap_or_default().to_owned(),
         )
     })
 }
 
 fn on_mail(cx: &mut Context<Session>, _arguments: &[CString]) -> Status {
     let status = guarded(cx, |session, macros| {
-        session.begin_message(macro_value(macros, "{auth_type}").is_some_and(|kind| !kind.is_empty()));
+        session.begin_message(macro_value(macros, "auth_type").is_some_and(|kind| !kind.is_empty()));
         session.set_queue_id(macros.get(c"i").map(CStr::to_bytes));
         Step::Continue
     });
@@ -255,10 +271,16 @@ fn session_options(cx: &Context<Session>) -> ProtoOpts {
     ProtoOpts::from_bits_truncate(cx.data.as_ref().map_or(0, Session::options))
 }
 
-/// A macro's value as text; `name` with braces where it has more than one letter.
-fn macro_value(macros: &Macros, name: &str) -> Option<String> {
-    let name = CString::new(name).ok()?;
-    macros.get(&name).map(|value| value.to_string_lossy().into_owned())
+/// A macro's value as text; the name as the configuration has it, without braces.
+fn macro_value<'a>(macros: &'a Macros, name: &str) -> Option<&'a str> {
+    let name = CString::new(in_braces(name)).ok()?;
+    macros.get(&name)?.to_str().ok()
+}
+
+/// A macro's name as the protocol has it: braces around more than one letter.
+fn in_braces(name: &str) -> String {
+    let bare = name.trim_start_matches('{').trim_end_matches('}');
+    if bare.len() == 1 { bare.to_owned() } else { format!("{{{bare}}}") }
 }
 
 /// Calls the session for one packet and turns its answer into a status.

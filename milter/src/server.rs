@@ -76,8 +76,9 @@ pub async fn run(
         }
     }
     notify::stopping("finishing the messages in hand");
-    // The receiver lives in the accept loop, which goes on until `end`.
-    drop(stop.send(()));
+    if stop.send(()).is_err() {
+        log::debug!("the accept loop had ended already");
+    }
     drain.begin();
     let late = tokio::time::timeout(limits.drain, drained(&drain)).await.is_err();
     if late {

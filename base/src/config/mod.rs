@@ -1,1 +1,12 @@
 //! Mistakes in configuration files, shown with file, line, the line itself and a mark.
+//!
+//! `span` says where a piece of text stands, `report` collects what is wrong
+//! with it, `directives` reads the name/value lines of opendkim.conf.
+
+pub mod directives;
+pub mod report;
+pub mod span;
+
+pub use directives::Directive;
+pub use report::{Note, Report, Severity};
+pub use span::{Source, Span};

@@ -32,6 +32,9 @@ struct Logger {
     colour: bool,
 }
 
+/// Beginnings of the names of our own crates.
+const OURS: [&str; 3] = ["base", "milter", "postrider"];
+
 static LOGGER: OnceLock<Logger> = OnceLock::new();
 
 /// Starts logging for the process. Lines above `level` are dropped before they are formatted.
@@ -54,7 +57,8 @@ pub fn set_level(level: LevelFilter) {
 impl Log for Logger {
     fn enabled(&self, metadata: &Metadata<'_>) -> bool {
         // Libraries speak at warn and above only: their debug output is not for admins.
-        let ours = metadata.target().starts_with("milter") || metadata.target().starts_with("base");
+        let target = metadata.target();
+        let ours = OURS.iter().any(|name| target.starts_with(name));
         metadata.level() <= if ours { log::max_level() } else { LevelFilter::Warn.min(log::max_level()) }
     }
 

@@ -140,6 +140,11 @@ pub fn handed_over() -> Result<Vec<Listener>, ListenError> {
     Ok(listeners)
 }
 
+/// Sets the process's file mode creation mask, which UNIX sockets made later follow.
+pub fn set_umask(mask: u32) {
+    nix::sys::stat::umask(nix::sys::stat::Mode::from_bits_truncate(mask));
+}
+
 impl Listener {
     fn prepare(&self) -> io::Result<()> {
         // A second listen(2) on a bound socket only changes the length of its queue.

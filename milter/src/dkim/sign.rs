@@ -211,6 +211,12 @@ impl ReadyToSign {
         self.key.kind()
     }
 
+    /// The size of the key that will sign, in bits.
+    #[must_use]
+    pub fn key_bits(&self) -> u32 {
+        self.key.bits()
+    }
+
     /// Does the private key's operation.
     ///
     /// # Errors
