@@ -51,7 +51,7 @@ impl Raw {
     /// are not of the parameter's kind, parameters that are refused, not honoured or set twice.
     #[must_use]
     pub fn read(origin: &Origin, command_line: &[(String, String)], report: &mut Report) -> Self {
-        let mut reading = Reading { lines: Vec::new(), files: 0, report };
+        let mut reading = Reading { lines: Vec::new(), files: 0, given_up: false, report };
         match origin {
             Origin::File(path) => match Source::read(path, path.to_string_lossy(), MAX_BYTES) {
                 Ok(source) => reading.text(&source, 0),
@@ -199,6 +199,8 @@ impl Raw {
 struct Reading<'a> {
     lines: Vec<Line>,
     files: usize,
+    /// After a mistake that could repeat itself without end.
+    given_up: bool,
     report: &'a mut Report,
 }
 
@@ -214,15 +216,18 @@ impl Reading<'_> {
     }
 
     fn include(&mut self, path: &Span, depth: usize) {
+        if self.given_up {
+            return;
+        }
         self.files += 1;
         if depth >= MAX_DEPTH {
+            self.given_up = true;
             self.report
                 .error(path, format!("files are included more than {MAX_DEPTH} levels deep"))
                 .help("does a file include itself?");
         } else if self.files > MAX_FILES {
-            if self.files == MAX_FILES + 1 {
-                self.report.error(path, format!("more than {MAX_FILES} files are included"));
-            }
+            self.given_up = true;
+            self.report.error(path, format!("more than {MAX_FILES} files are included"));
         } else {
             match Source::read(Path::new(path.text()), path.text(), MAX_BYTES) {
                 Ok(source) => self.text(&source, depth + 1),
