@@ -276,13 +276,13 @@ fn read(path: &Path) -> Result<(Zeroizing<Vec<u8>>, Stamp), FileError> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use std::{fs, path::PathBuf};
 
     use super::*;
 
     /// Takes `key NAME` for a key.
-    struct Plain;
+    pub(crate) struct Plain;
 
     impl DecodeKey for Plain {
         type Key = String;

@@ -1,4 +1,11 @@
 //! Broken configurations, each with the exact complaint: tests/cases/config-bad (UPDATE=1 rewrites it).
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test that fails here says so"
+)]
 
 use std::{
     fs,

@@ -1,4 +1,11 @@
 //! The manual page and the list of parameters in docs/ are those of the table (UPDATE=1 rewrites them).
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test that fails here says so"
+)]
 
 use std::{fs, path::Path};
 

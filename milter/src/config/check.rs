@@ -19,6 +19,11 @@ use crate::{
 /// A key that is missing, unsafe or no key is a mistake here, though the service would start: mail
 /// that needs it has to wait. What only the caller's lack of privileges hides is a warning.
 pub fn check<D: DecodeKey>(settings: &Settings, report: &mut Report) {
+    look::<D>(settings, report);
+    report.sort_by_place();
+}
+
+fn look<D: DecodeKey>(settings: &Settings, report: &mut Report) {
     let user = run_user(settings, report);
     places(settings, report);
     match &settings.signing.policy {
@@ -139,7 +144,9 @@ fn key<D: DecodeKey>(
     let entry = match tables.keys.entry(record.key(), record, "example.com") {
         Ok(entry) => entry,
         Err(error) => {
-            report.error(&span, error.to_string());
+            report
+                .error(&span, error.to_string())
+                .help("domain and selector are made of letters, digits, - and _ with single dots between");
             return;
         }
     };
@@ -177,4 +184,4 @@ fn fits(found: Algorithm, settings: &Settings, entry: Option<&KeyEntry>, span: &
     }
 }
 
-const MAKE_A_KEY: &str = "opendkim-genkey -D DIRECTORY -d DOMAIN -s SELECTOR makes a key";
+pub(super) const MAKE_A_KEY: &str = "opendkim-genkey -D DIRECTORY -d DOMAIN -s SELECTOR makes a key";

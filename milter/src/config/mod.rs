@@ -56,6 +56,7 @@ pub fn load(origin: &Origin, command_line: &[(String, String)]) -> Loaded {
     let mut report = Report::new();
     let raw = Arc::new(Raw::read(origin, command_line, &mut report));
     let settings = build::settings(&raw, &mut report);
+    report.sort_by_place();
     let settings = if report.has_errors() { None } else { Some(settings) };
     Loaded { settings, raw, report }
 }

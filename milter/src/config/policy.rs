@@ -3,7 +3,7 @@
 use base::config::{Report, Span};
 use zeroize::Zeroizing;
 
-use super::values::Values;
+use super::{check::MAKE_A_KEY, values::Values};
 use crate::{
     keys::{self, RunUser, SystemAccounts},
     table::{
@@ -18,8 +18,8 @@ use crate::{
 pub(super) fn policy(values: &mut Values<'_>) -> SigningPolicy {
     let multiple = values.boolean("MultipleSignatures");
     let sub_domains = values.boolean("SubDomains");
-    let [key_table, signing_table, domain, selector, key_file] =
-        ["KeyTable", "SigningTable", "Domain", "Selector", "KeyFile"].map(|name| values.span(name));
+    let [key_table, signing_table] = ["KeyTable", "SigningTable"].map(|name| values.name_span(name));
+    let [domain, selector, key_file] = ["Domain", "Selector", "KeyFile"].map(|name| values.span(name));
     match (key_table, signing_table) {
         (Some(span), None) => {
             let help = "add SigningTable, which says whose mail a key signs";
@@ -34,10 +34,9 @@ pub(super) fn policy(values: &mut Values<'_>) -> SigningPolicy {
         (Some(_), Some(_)) => {
             for (name, span) in [("Domain", domain), ("Selector", selector), ("KeyFile", key_file)] {
                 if let Some(span) = span {
-                    let place = span.part(0, 0).into_private();
                     values
                         .report
-                        .warning(&place, format!("{name} has no effect beside KeyTable"))
+                        .warning(span, format!("{name} has no effect beside KeyTable"))
                         .help("remove the line");
                 }
             }
@@ -61,8 +60,7 @@ pub(super) fn policy(values: &mut Values<'_>) -> SigningPolicy {
                 (None, None, span) => (span, "KeyFile requires Selector"),
             };
             if let Some(span) = span {
-                let place = span.clone().into_private();
-                values.report.error(&place, text).help("set Domain, Selector and KeyFile together");
+                values.report.error(span, text).help("set Domain, Selector and KeyFile together");
             }
             SigningPolicy::None
         }
@@ -144,7 +142,8 @@ fn domains(values: &mut Values<'_>, selector: &Span, key_file: &Span, sub_domain
     let key = match keys::read_file(&path) {
         Ok(bytes) => bytes,
         Err(why) => {
-            values.report.error(key_file, format!("can't load key from {}: {why}", path.display()));
+            let text = format!("can't load key from {}: {why}", path.display());
+            values.report.error(key_file, text).help(MAKE_A_KEY);
             Zeroizing::new(Vec::new())
         }
     };

@@ -33,7 +33,14 @@ pub enum Origin {
 #[derive(Debug, Default)]
 pub struct Raw {
     /// For each parameter its values in the order they were read; the last one is in force.
-    values: HashMap<&'static str, Vec<Span>>,
+    values: HashMap<&'static str, Vec<Assigned>>,
+}
+
+/// One line that gives a parameter a value.
+#[derive(Debug)]
+struct Assigned {
+    name: Span,
+    value: Span,
 }
 
 /// One name with its value, from the text or from the command line.
@@ -82,7 +89,13 @@ impl Raw {
     /// The place of the value in force.
     #[must_use]
     pub fn span(&self, name: &str) -> Option<&Span> {
-        self.values.get(directives::find(name)?.name)?.last()
+        self.values.get(directives::find(name)?.name)?.last().map(|line| &line.value)
+    }
+
+    /// The place of the name in the line in force.
+    #[must_use]
+    pub fn name_span(&self, name: &str) -> Option<&Span> {
+        self.values.get(directives::find(name)?.name)?.last().map(|line| &line.name)
     }
 
     /// The value in force: as it was set, else the default. `None` for an unknown name and for a
@@ -98,8 +111,8 @@ impl Raw {
     /// first.
     #[must_use]
     pub fn values(&self, name: &str) -> Vec<&str> {
-        let spans = directives::find(name).and_then(|parameter| self.values.get(parameter.name));
-        spans.into_iter().flatten().rev().map(Span::text).collect()
+        let lines = directives::find(name).and_then(|parameter| self.values.get(parameter.name));
+        lines.into_iter().flatten().rev().map(|line| line.value.text()).collect()
     }
 
     /// The parameters whose value differs from `new` but which only a restart brings into force.
@@ -138,6 +151,12 @@ impl Raw {
                 .help("write the value after the name, or remove the line for the default");
             return;
         };
+        if value.text().starts_with('=') {
+            report
+                .error(value, "there is no equals sign in this syntax")
+                .help("write the value after the name, with a blank between them");
+            return;
+        }
         if let Some(help) = wrong_kind(parameter.kind, value.text()) {
             report.error(value, format!("illegal value for {}", parameter.name)).help(help);
             return;
@@ -149,46 +168,44 @@ impl Raw {
             return;
         }
         let values = self.values.entry(parameter.name).or_default();
-        if let Some(earlier) = values.last().filter(|_| !line.from_command_line) {
+        let repeated = values.last().filter(|earlier| {
+            // The same line comes again when a file is included twice.
+            let elsewhere = earlier.name.start_offset() != line.name.start_offset()
+                || earlier.name.source().name() != line.name.source().name();
+            elsewhere && !line.from_command_line
+        });
+        if let Some(earlier) = repeated {
+            let (file, number) = (earlier.name.source().name(), earlier.name.line());
             report
                 .warning(
                     &line.name,
-                    format!(
-                        "{} is set again; the value of {} line {} is not used",
-                        parameter.name,
-                        earlier.source().name(),
-                        earlier.line()
-                    ),
+                    format!("{} is set again; the value of {file} line {number} is not used", parameter.name),
                 )
                 .help("remove one of the two lines");
         }
-        values.push(if parameter.is_private() { value.clone().into_private() } else { value.clone() });
+        let hide =
+            |span: &Span| if parameter.is_private() { span.clone().into_private() } else { span.clone() };
+        values.push(Assigned { name: hide(&line.name), value: hide(value) });
     }
 
     /// Says what is not honoured of the values in force.
     fn judge(&self, report: &mut Report) {
-        let mut set: Vec<_> = self
+        let in_force = self
             .values
             .iter()
-            .filter_map(|(name, values)| Some((directives::find(name)?, values.last()?)))
-            .filter(|(parameter, value)| {
-                parameter.status != Status::Honoured && !is_default(parameter, value.text())
-            })
-            .collect();
-        set.sort_by_key(|(_, value)| (value.source().name().to_owned(), value.line()));
-        for (parameter, value) in set {
-            let name = parameter.name;
-            // The value is not shown: it may be a password.
-            let place = value.part(0, 0).into_private();
+            .filter_map(|(name, lines)| Some((directives::find(name)?, lines.last()?)))
+            .filter(|(parameter, line)| !is_default(parameter, line.value.text()));
+        for (parameter, line) in in_force {
+            let (name, place) = (parameter.name, &line.name);
             match parameter.status {
                 Status::NotYet(why) => {
-                    report.warning(&place, format!("{name} is not yet honoured: {why}"));
+                    report.warning(place, format!("{name} is not yet honoured: {why}"));
                 }
                 Status::Ignored(why) => {
-                    report.warning(&place, format!("{name} has no effect: {why}"));
+                    report.warning(place, format!("{name} has no effect: {why}"));
                 }
                 Status::Refused { why, instead } => {
-                    report.error(&place, format!("{name} is refused: {why}")).help(instead);
+                    report.error(place, format!("{name} is refused: {why}")).help(instead);
                 }
                 Status::Honoured | Status::Gone(_) => {}
             }

@@ -267,9 +267,9 @@ fn files_are_spliced_in_where_they_are_included() {
     let directory = tempfile::tempdir().unwrap();
     let inner = file(&directory, "inner", "Mode s\nLogWhy yes\n");
     let loaded = read(&format!("Mode v\nInclude {}\nLogWhy no\n", inner.display()));
-    let settings = loaded.settings.unwrap();
-    assert_eq!(settings.mode, Mode { sign: true, verify: false });
-    assert!(!settings.log.why);
+    let outer = loaded.settings.unwrap();
+    assert_eq!(outer.mode, Mode { sign: true, verify: false });
+    assert!(!outer.log.why);
 
     let itself = directory.path().join("loop");
     std::fs::write(&itself, format!("Include {0}\nInclude {0}\n", itself.display())).unwrap();
@@ -280,11 +280,7 @@ fn files_are_spliced_in_where_they_are_included() {
     for level in (1..5).rev() {
         path = file(&directory, &format!("level{level}"), &format!("Include {}\n", path.display()));
     }
-    assert_eq!(settings_mode(&format!("Include {}", path.display())), Mode { sign: true, verify: false });
-}
-
-fn settings_mode(text: &str) -> Mode {
-    settings(text).mode
+    assert_eq!(settings(&format!("Include {}", path.display())).mode, Mode { sign: true, verify: false });
 }
 
 #[test]
@@ -342,6 +338,26 @@ fn signing_needs_its_companions() {
         ("Domain a.example\nSelector s", "Domain requires KeyFile and Selector"),
     ] {
         assert!(complaint(text).contains(want), "{text}");
+    }
+}
+
+#[test]
+fn no_report_shows_a_key_or_a_password() {
+    for text in [
+        "KeyTable csl:k=example.com:HUSH,l=example.com:s:HUSH\nSigningTable x=nokey,y=l",
+        "KeyTable csl:k=example.com:s:HUSH\nKeyTable csl:k=example.com:s:HUSH",
+        "KeyTable dsn:pgsql://me:HUSH@db/mail\nSigningTable a,b",
+        "LDAPBindPassword HUSH\nLDAPBindPassword HUSH",
+        "PeerList ldap://me:HUSH@db/",
+    ] {
+        let mut loaded = read(text);
+        assert!(!loaded.report.notes().is_empty(), "{text}");
+        assert!(!loaded.report.to_string().contains("HUSH"), "{}", loaded.report);
+        if let Some(settings) = &loaded.settings {
+            super::check::<crate::keys::tests::Plain>(settings, &mut loaded.report);
+            assert!(!loaded.report.to_string().contains("HUSH"), "{}", loaded.report);
+            assert!(!format!("{settings:?}").contains("HUSH"));
+        }
     }
 }
 
