@@ -127,21 +127,15 @@ impl Raw {
 
     fn take(&mut self, line: &Line, tolerant: bool, report: &mut Report) {
         let Some(parameter) = line.parameter else {
-            let text = format!("unrecognized parameter '{}'", line.name.text());
-            let note =
-                if tolerant { report.warning(&line.name, text) } else { report.error(&line.name, text) };
-            match directives::suggest(line.name.text()) {
-                Some(name) => note.help(format!("did you mean {name}?")),
-                None => note.help(
-                    "opendkim.conf(5) lists all parameters; 'UnknownParameters warn' goes on without it",
-                ),
-            };
+            unrecognized(&line.name, tolerant, report);
             return;
         };
+        let hide =
+            |span: &Span| if parameter.is_private() { span.clone().into_private() } else { span.clone() };
+        let name = hide(&line.name);
         if let Status::Gone(instead) = parameter.status {
             let text = format!("'{}' is not a parameter of OpenDKIM any more", parameter.name);
-            let note =
-                if tolerant { report.warning(&line.name, text) } else { report.error(&line.name, text) };
+            let note = if tolerant { report.warning(&name, text) } else { report.error(&name, text) };
             note.help(instead);
             return;
         }
@@ -153,7 +147,7 @@ impl Raw {
         };
         if value.text().starts_with('=') {
             report
-                .error(value, "there is no equals sign in this syntax")
+                .error(&hide(&value.part(0, 1)), "there is no equals sign in this syntax")
                 .help("write the value after the name, with a blank between them");
             return;
         }
@@ -163,7 +157,7 @@ impl Raw {
         }
         if value.text().contains('\u{fffd}') {
             report
-                .error(value, format!("the value of {} is not UTF-8", parameter.name))
+                .error(&name, format!("the value of {} is not UTF-8", parameter.name))
                 .help("write it in UTF-8");
             return;
         }
@@ -178,14 +172,12 @@ impl Raw {
             let (file, number) = (earlier.name.source().name(), earlier.name.line());
             report
                 .warning(
-                    &line.name,
+                    &name,
                     format!("{} is set again; the value of {file} line {number} is not used", parameter.name),
                 )
                 .help("remove one of the two lines");
         }
-        let hide =
-            |span: &Span| if parameter.is_private() { span.clone().into_private() } else { span.clone() };
-        values.push(Assigned { name: hide(&line.name), value: hide(value) });
+        values.push(Assigned { name, value: hide(value) });
     }
 
     /// Says what is not honoured of the values in force.
@@ -211,6 +203,22 @@ impl Raw {
             }
         }
     }
+}
+
+/// Says that a name is unknown, and what it was probably meant to be. The rest of the line is
+/// shown only when that is no parameter that may hold a key or a password.
+fn unrecognized(name: &Span, tolerant: bool, report: &mut Report) {
+    let meant = directives::suggest(name.text());
+    let open = meant.and_then(directives::find).is_some_and(|parameter| !parameter.is_private());
+    let place = if open { name.clone() } else { name.clone().into_private() };
+    let text = format!("unrecognized parameter '{}'", name.text());
+    let note = if tolerant { report.warning(&place, text) } else { report.error(&place, text) };
+    match meant {
+        Some(meant) => note.help(format!("did you mean {meant}?")),
+        None => {
+            note.help("opendkim.conf(5) lists all parameters; 'UnknownParameters warn' goes on without it")
+        }
+    };
 }
 
 struct Reading<'a> {

@@ -349,6 +349,9 @@ fn no_report_shows_a_key_or_a_password() {
         "KeyTable dsn:pgsql://me:HUSH@db/mail\nSigningTable a,b",
         "LDAPBindPassword HUSH\nLDAPBindPassword HUSH",
         "PeerList ldap://me:HUSH@db/",
+        "KeyTabel csl:k=example.com:s:HUSH",
+        "Password HUSH",
+        "KeyTable = HUSH",
     ] {
         let mut loaded = read(text);
         assert!(!loaded.report.notes().is_empty(), "{text}");
