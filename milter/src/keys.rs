@@ -16,7 +16,7 @@ use base::config::report::printable;
 use zeroize::Zeroizing;
 
 pub use self::safety::{Accounts, RunUser, SystemAccounts};
-use crate::table::{KeyEntry, KeySource};
+use crate::table::{Algorithm, KeyEntry, KeySource};
 
 /// The largest key file that is read, in bytes. An RSA key of 16384 bits has 13 KiB in PEM.
 pub const MAX_BYTES: u64 = 64 << 10;
@@ -33,6 +33,9 @@ pub trait DecodeKey {
     /// # Errors
     /// What is wrong with the bytes, in a few words that hold nothing of the key.
     fn decode(bytes: &[u8]) -> Result<Self::Key, String>;
+
+    /// The algorithm that a key signs with.
+    fn algorithm(key: &Self::Key) -> Algorithm;
 }
 
 /// What is wrong with a key.
@@ -270,4 +273,143 @@ fn read(path: &Path) -> Result<(Zeroizing<Vec<u8>>, Stamp), FileError> {
         return Err(unreadable("is too large for a key"));
     }
     Ok((bytes, Stamp::of(&metadata)))
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use std::{fs, path::PathBuf};
+
+    use super::*;
+
+    /// Takes `key NAME` for a key.
+    pub(crate) struct Plain;
+
+    impl DecodeKey for Plain {
+        type Key = String;
+
+        fn decode(bytes: &[u8]) -> Result<String, String> {
+            let text = String::from_utf8_lossy(bytes);
+            text.strip_prefix("key ").map(str::to_owned).ok_or_else(|| "it is no key".to_owned())
+        }
+
+        fn algorithm(_: &String) -> Algorithm {
+            Algorithm::RsaSha256
+        }
+    }
+
+    fn entry(key: KeySource) -> KeyEntry {
+        KeyEntry {
+            name: "k".to_owned(),
+            domain: "example.com".to_owned(),
+            selector: "s".to_owned(),
+            key,
+            algorithm: None,
+        }
+    }
+
+    fn file(path: &Path) -> KeyEntry {
+        entry(KeySource::File(PathBuf::from(path)))
+    }
+
+    fn store(require_safe: bool) -> KeyStore<Plain> {
+        KeyStore::new(require_safe, RunUser::effective())
+    }
+
+    /// Files below a directory that anybody may write to, so that they are never safe.
+    fn open_directory() -> tempfile::TempDir {
+        let directory = tempfile::tempdir().unwrap();
+        let mode = std::os::unix::fs::PermissionsExt::from_mode(0o777);
+        fs::set_permissions(directory.path(), mode).unwrap();
+        directory
+    }
+
+    #[test]
+    fn a_key_is_held_until_its_file_changes() {
+        let directory = open_directory();
+        let path = directory.path().join("key");
+        fs::write(&path, "key one").unwrap();
+        let store = store(false);
+        let first = store.load(&file(&path)).unwrap();
+        assert!(first.warning.unwrap().starts_with("k: key data is not secure: "));
+        let second = store.load(&file(&path)).unwrap();
+        assert!(Arc::ptr_eq(&first.key, &second.key));
+        assert_eq!(second.warning, None);
+
+        // Replaced by renaming, as certificate tools do it, with the same size.
+        let new = directory.path().join("new");
+        fs::write(&new, "key two").unwrap();
+        fs::rename(&new, &path).unwrap();
+        assert_eq!(*store.load(&file(&path)).unwrap().key, "two");
+
+        fs::write(&path, "key three").unwrap();
+        assert_eq!(*store.load(&file(&path)).unwrap().key, "three");
+    }
+
+    #[test]
+    fn a_key_whose_file_is_gone_is_not_used_and_that_is_said_once() {
+        let directory = open_directory();
+        let path = directory.path().join("key");
+        fs::write(&path, "key one").unwrap();
+        let store = store(false);
+        store.load(&file(&path)).unwrap();
+
+        fs::remove_file(&path).unwrap();
+        let error = store.load(&file(&path)).unwrap_err();
+        assert_eq!((error.kind, error.news), (KeyErrorKind::Missing, true));
+        assert!(error.text.starts_with(&format!("can't load key from {}: ", path.display())), "{error}");
+        assert!(!store.load(&file(&path)).unwrap_err().news);
+
+        fs::write(&path, "nothing").unwrap();
+        let error = store.load(&file(&path)).unwrap_err();
+        assert_eq!((error.kind, error.news), (KeyErrorKind::Undecodable, true));
+        assert!(!store.load(&file(&path)).unwrap_err().news);
+
+        fs::write(&path, "key two").unwrap();
+        assert_eq!(*store.load(&file(&path)).unwrap().key, "two");
+        fs::remove_file(&path).unwrap();
+        assert!(store.load(&file(&path)).unwrap_err().news);
+    }
+
+    #[test]
+    fn an_unsafe_key_is_refused_with_a_remedy() {
+        let directory = open_directory();
+        let path = directory.path().join("key");
+        fs::write(&path, "key one").unwrap();
+        let error = store(true).load(&file(&path)).unwrap_err();
+        assert_eq!(error.kind, KeyErrorKind::Unsafe);
+        assert!(error.text.starts_with("k: key data is not secure: /"), "{error}");
+        assert!(error.help.is_some());
+    }
+
+    #[test]
+    fn what_is_no_regular_file_or_too_large_is_not_read() {
+        let directory = open_directory();
+        assert_eq!(store(false).load(&file(directory.path())).unwrap_err().kind, KeyErrorKind::Unreadable);
+        let path = directory.path().join("key");
+        fs::write(&path, vec![b'k'; usize::try_from(MAX_BYTES).unwrap() + 1]).unwrap();
+        let error = store(false).load(&file(&path)).unwrap_err();
+        assert_eq!(error.kind, KeyErrorKind::Unreadable);
+        assert!(error.text.ends_with("is too large for a key"));
+    }
+
+    #[test]
+    fn inline_keys_need_no_file() {
+        let store = store(true);
+        let inline = |text: &str| entry(KeySource::Inline(Zeroizing::new(text.as_bytes().to_vec())));
+        let first = store.load(&inline("key one")).unwrap();
+        assert!(Arc::ptr_eq(&first.key, &store.load(&inline("key one")).unwrap().key));
+        assert_eq!(*store.load(&inline("key two")).unwrap().key, "two");
+        let error = store.load(&inline("SECRET")).unwrap_err();
+        assert_eq!(error.text, "k: the key cannot be used: it is no key");
+    }
+
+    #[test]
+    fn no_more_keys_are_held_than_allowed() {
+        let store = store(true);
+        for number in 0..MAX_HELD + 10 {
+            let text = format!("key {number}");
+            store.load(&entry(KeySource::Inline(Zeroizing::new(text.into_bytes())))).unwrap();
+        }
+        assert_eq!(store.lock().len(), MAX_HELD);
+    }
 }

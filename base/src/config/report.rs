@@ -164,6 +164,24 @@ impl Report {
         self.warnings += other.warnings.saturating_sub(kept_warnings);
     }
 
+    /// Puts the notes of each text in the order of its lines; the texts stay in the order in which
+    /// they were first complained about, and what stands nowhere comes last.
+    pub fn sort_by_place(&mut self) {
+        let mut names: Vec<String> = Vec::new();
+        for span in self.notes.iter().filter_map(Note::span) {
+            if !names.iter().any(|name| name == span.source().name()) {
+                names.push(span.source().name().to_owned());
+            }
+        }
+        self.notes.sort_by_cached_key(|note| match &note.span {
+            Some(span) => {
+                let source = names.iter().position(|name| name == span.source().name());
+                (source.unwrap_or(usize::MAX), span.line(), span.start_offset())
+            }
+            None => (usize::MAX, u32::MAX, usize::MAX),
+        });
+    }
+
     /// The report as text, with terminal colours when `colour` says so. Ends with a line feed
     /// unless it is empty.
     #[must_use]
@@ -323,6 +341,20 @@ mod tests {
              opendkim.conf:1:1: info: third\n  Mode sv\n  ^~~~\n"
         );
         assert_eq!((report.errors(), report.warnings()), (1, 1));
+    }
+
+    #[test]
+    fn notes_can_be_put_in_the_order_of_the_lines() {
+        let text = "a\nb\nc";
+        let other = Source::new("other", "x");
+        let mut report = Report::new();
+        report.error_anywhere("nowhere");
+        report.error(&at(text, "c"), "c");
+        report.error(&Span::new(&other, 1, 0, 1), "x");
+        report.error(&at(text, "a"), "a");
+        report.sort_by_place();
+        let texts: Vec<_> = report.notes().iter().map(Note::text).collect();
+        assert_eq!(texts, ["a", "c", "x", "nowhere"]);
     }
 
     #[test]

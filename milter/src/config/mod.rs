@@ -5,8 +5,10 @@
 //! is the table of parameters that reading, checking and documentation share.
 
 pub mod actions;
-pub mod build;
+mod build;
+pub mod check;
 pub mod directives;
+pub mod man;
 mod parameters;
 mod policy;
 pub mod raw;
@@ -15,11 +17,15 @@ pub mod signed_headers;
 pub mod socket;
 mod values;
 
+#[cfg(test)]
+mod tests;
+
 use std::sync::Arc;
 
 use base::config::Report;
 
 pub use actions::{Action, Actions};
+pub use check::check;
 pub use directives::{Parameter, Status};
 pub use raw::{Origin, Raw};
 pub use settings::Settings;
@@ -50,6 +56,7 @@ pub fn load(origin: &Origin, command_line: &[(String, String)]) -> Loaded {
     let mut report = Report::new();
     let raw = Arc::new(Raw::read(origin, command_line, &mut report));
     let settings = build::settings(&raw, &mut report);
+    report.sort_by_place();
     let settings = if report.has_errors() { None } else { Some(settings) };
     Loaded { settings, raw, report }
 }

@@ -1,15 +1,16 @@
 //! Makes the signing policy of `Domain`, `Selector` and `KeyFile`, or of the two tables.
 
-use base::config::Span;
+use base::config::{Report, Span};
 use zeroize::Zeroizing;
 
-use super::values::Values;
+use super::{check::MAKE_A_KEY, values::Values};
 use crate::{
-    keys,
+    keys::{self, RunUser, SystemAccounts},
     table::{
         Case, KeySource, KeyTable, SigningPolicy, SigningTable,
-        key_table::is_host_name,
+        key_table::{Fields, is_host_name},
         policy::{SigningDomains, SigningTables},
+        signing_table::{fields, key_name_span},
     },
 };
 
@@ -17,8 +18,8 @@ use crate::{
 pub(super) fn policy(values: &mut Values<'_>) -> SigningPolicy {
     let multiple = values.boolean("MultipleSignatures");
     let sub_domains = values.boolean("SubDomains");
-    let [key_table, signing_table, domain, selector, key_file] =
-        ["KeyTable", "SigningTable", "Domain", "Selector", "KeyFile"].map(|name| values.span(name));
+    let [key_table, signing_table] = ["KeyTable", "SigningTable"].map(|name| values.name_span(name));
+    let [domain, selector, key_file] = ["Domain", "Selector", "KeyFile"].map(|name| values.span(name));
     match (key_table, signing_table) {
         (Some(span), None) => {
             let help = "add SigningTable, which says whose mail a key signs";
@@ -33,10 +34,9 @@ pub(super) fn policy(values: &mut Values<'_>) -> SigningPolicy {
         (Some(_), Some(_)) => {
             for (name, span) in [("Domain", domain), ("Selector", selector), ("KeyFile", key_file)] {
                 if let Some(span) = span {
-                    let place = span.part(0, 0).into_private();
                     values
                         .report
-                        .warning(&place, format!("{name} has no effect beside KeyTable"))
+                        .warning(span, format!("{name} has no effect beside KeyTable"))
                         .help("remove the line");
                 }
             }
@@ -60,8 +60,7 @@ pub(super) fn policy(values: &mut Values<'_>) -> SigningPolicy {
                 (None, None, span) => (span, "KeyFile requires Selector"),
             };
             if let Some(span) = span {
-                let place = span.clone().into_private();
-                values.report.error(&place, text).help("set Domain, Selector and KeyFile together");
+                values.report.error(span, text).help("set Domain, Selector and KeyFile together");
             }
             SigningPolicy::None
         }
@@ -73,11 +72,62 @@ fn tables(values: &mut Values<'_>, multiple: bool) -> SigningPolicy {
     let keys = values.set("KeyTable");
     let signing = values.set("SigningTable");
     let (Some(keys), Some(signing)) = (keys, signing) else { return SigningPolicy::None };
-    SigningPolicy::Tables(SigningTables {
+    let tables = SigningTables {
         signing: SigningTable::new(signing, values.report),
         keys: KeyTable::new(keys, directory.as_deref(), values.report),
         multiple,
-    })
+    };
+    if values.boolean("CheckSigningTable") {
+        named_keys(&tables, values.report);
+    }
+    SigningPolicy::Tables(tables)
+}
+
+/// Looks up every key that the signing table names, in tables of all kinds. OpenDKIM leaves out
+/// those of patterns and fails at the first message.
+fn named_keys(tables: &SigningTables, report: &mut Report) {
+    for record in tables.signing.records() {
+        let (field, _) = fields(record.value());
+        if field == "%" {
+            continue;
+        }
+        for name in tables.key_names(field).into_iter().filter(|name| !name.is_empty()) {
+            let complete = tables.keys.first(name).is_some_and(|key| Fields::parse(key.value()).is_some());
+            if !complete {
+                report
+                    .error(
+                        &key_name_span(record),
+                        format!("could not find valid key record \"{name}\" in KeyTable"),
+                    )
+                    .help("names of keys are case-sensitive; a record is: name domain:selector:key");
+            }
+        }
+    }
+}
+
+/// Looks at who else may read or change `KeyFile`, as the user that the service will be.
+fn safe_key(values: &mut Values<'_>, path: &std::path::Path, key_file: &Span) {
+    let require = values.boolean("RequireSafeKeys");
+    let user = match values.span("UserID") {
+        Some(span) => match RunUser::resolve(span.text().split(':').next().unwrap_or("").trim()) {
+            Ok(user) => user,
+            Err(why) => {
+                values.report.error(span, why);
+                return;
+            }
+        },
+        None => RunUser::effective(),
+    };
+    if path.exists()
+        && let Err(found) = keys::safety::check(path, &user, &SystemAccounts)
+    {
+        let text = format!("key data is not secure: {}", found.why);
+        let note =
+            if require { values.report.error(key_file, text) } else { values.report.warning(key_file, text) };
+        if let Some(help) = found.help {
+            note.help(help);
+        }
+    }
 }
 
 fn domains(values: &mut Values<'_>, selector: &Span, key_file: &Span, sub_domains: bool) -> SigningPolicy {
@@ -88,10 +138,12 @@ fn domains(values: &mut Values<'_>, selector: &Span, key_file: &Span, sub_domain
             .help("write letters, digits, - and _ only");
     }
     let Some(path) = values.path("KeyFile") else { return SigningPolicy::None };
+    safe_key(values, &path, key_file);
     let key = match keys::read_file(&path) {
         Ok(bytes) => bytes,
         Err(why) => {
-            values.report.error(key_file, format!("can't load key from {}: {why}", path.display()));
+            let text = format!("can't load key from {}: {why}", path.display());
+            values.report.error(key_file, text).help(MAKE_A_KEY);
             Zeroizing::new(Vec::new())
         }
     };

@@ -33,7 +33,14 @@ pub enum Origin {
 #[derive(Debug, Default)]
 pub struct Raw {
     /// For each parameter its values in the order they were read; the last one is in force.
-    values: HashMap<&'static str, Vec<Span>>,
+    values: HashMap<&'static str, Vec<Assigned>>,
+}
+
+/// One line that gives a parameter a value.
+#[derive(Debug)]
+struct Assigned {
+    name: Span,
+    value: Span,
 }
 
 /// One name with its value, from the text or from the command line.
@@ -51,7 +58,7 @@ impl Raw {
     /// are not of the parameter's kind, parameters that are refused, not honoured or set twice.
     #[must_use]
     pub fn read(origin: &Origin, command_line: &[(String, String)], report: &mut Report) -> Self {
-        let mut reading = Reading { lines: Vec::new(), files: 0, report };
+        let mut reading = Reading { lines: Vec::new(), files: 0, given_up: false, report };
         match origin {
             Origin::File(path) => match Source::read(path, path.to_string_lossy(), MAX_BYTES) {
                 Ok(source) => reading.text(&source, 0),
@@ -82,7 +89,13 @@ impl Raw {
     /// The place of the value in force.
     #[must_use]
     pub fn span(&self, name: &str) -> Option<&Span> {
-        self.values.get(directives::find(name)?.name)?.last()
+        self.values.get(directives::find(name)?.name)?.last().map(|line| &line.value)
+    }
+
+    /// The place of the name in the line in force.
+    #[must_use]
+    pub fn name_span(&self, name: &str) -> Option<&Span> {
+        self.values.get(directives::find(name)?.name)?.last().map(|line| &line.name)
     }
 
     /// The value in force: as it was set, else the default. `None` for an unknown name and for a
@@ -98,8 +111,8 @@ impl Raw {
     /// first.
     #[must_use]
     pub fn values(&self, name: &str) -> Vec<&str> {
-        let spans = directives::find(name).and_then(|parameter| self.values.get(parameter.name));
-        spans.into_iter().flatten().rev().map(Span::text).collect()
+        let lines = directives::find(name).and_then(|parameter| self.values.get(parameter.name));
+        lines.into_iter().flatten().rev().map(|line| line.value.text()).collect()
     }
 
     /// The parameters whose value differs from `new` but which only a restart brings into force.
@@ -114,21 +127,15 @@ impl Raw {
 
     fn take(&mut self, line: &Line, tolerant: bool, report: &mut Report) {
         let Some(parameter) = line.parameter else {
-            let text = format!("unrecognized parameter '{}'", line.name.text());
-            let note =
-                if tolerant { report.warning(&line.name, text) } else { report.error(&line.name, text) };
-            match directives::suggest(line.name.text()) {
-                Some(name) => note.help(format!("did you mean {name}?")),
-                None => note.help(
-                    "opendkim.conf(5) lists all parameters; 'UnknownParameters warn' goes on without it",
-                ),
-            };
+            unrecognized(&line.name, tolerant, report);
             return;
         };
+        let hide =
+            |span: &Span| if parameter.is_private() { span.clone().into_private() } else { span.clone() };
+        let name = hide(&line.name);
         if let Status::Gone(instead) = parameter.status {
             let text = format!("'{}' is not a parameter of OpenDKIM any more", parameter.name);
-            let note =
-                if tolerant { report.warning(&line.name, text) } else { report.error(&line.name, text) };
+            let note = if tolerant { report.warning(&name, text) } else { report.error(&name, text) };
             note.help(instead);
             return;
         }
@@ -138,57 +145,59 @@ impl Raw {
                 .help("write the value after the name, or remove the line for the default");
             return;
         };
+        if value.text().starts_with('=') {
+            report
+                .error(&hide(&value.part(0, 1)), "there is no equals sign in this syntax")
+                .help("write the value after the name, with a blank between them");
+            return;
+        }
         if let Some(help) = wrong_kind(parameter.kind, value.text()) {
             report.error(value, format!("illegal value for {}", parameter.name)).help(help);
             return;
         }
         if value.text().contains('\u{fffd}') {
             report
-                .error(value, format!("the value of {} is not UTF-8", parameter.name))
+                .error(&name, format!("the value of {} is not UTF-8", parameter.name))
                 .help("write it in UTF-8");
             return;
         }
         let values = self.values.entry(parameter.name).or_default();
-        if let Some(earlier) = values.last().filter(|_| !line.from_command_line) {
+        let repeated = values.last().filter(|earlier| {
+            // The same line comes again when a file is included twice.
+            let elsewhere = earlier.name.start_offset() != line.name.start_offset()
+                || earlier.name.source().name() != line.name.source().name();
+            elsewhere && !line.from_command_line
+        });
+        if let Some(earlier) = repeated {
+            let (file, number) = (earlier.name.source().name(), earlier.name.line());
             report
                 .warning(
-                    &line.name,
-                    format!(
-                        "{} is set again; the value of {} line {} is not used",
-                        parameter.name,
-                        earlier.source().name(),
-                        earlier.line()
-                    ),
+                    &name,
+                    format!("{} is set again; the value of {file} line {number} is not used", parameter.name),
                 )
                 .help("remove one of the two lines");
         }
-        values.push(if parameter.is_private() { value.clone().into_private() } else { value.clone() });
+        values.push(Assigned { name, value: hide(value) });
     }
 
     /// Says what is not honoured of the values in force.
     fn judge(&self, report: &mut Report) {
-        let mut set: Vec<_> = self
+        let in_force = self
             .values
             .iter()
-            .filter_map(|(name, values)| Some((directives::find(name)?, values.last()?)))
-            .filter(|(parameter, value)| {
-                parameter.status != Status::Honoured && !is_default(parameter, value.text())
-            })
-            .collect();
-        set.sort_by_key(|(_, value)| (value.source().name().to_owned(), value.line()));
-        for (parameter, value) in set {
-            let name = parameter.name;
-            // The value is not shown: it may be a password.
-            let place = value.part(0, 0).into_private();
+            .filter_map(|(name, lines)| Some((directives::find(name)?, lines.last()?)))
+            .filter(|(parameter, line)| !is_default(parameter, line.value.text()));
+        for (parameter, line) in in_force {
+            let (name, place) = (parameter.name, &line.name);
             match parameter.status {
                 Status::NotYet(why) => {
-                    report.warning(&place, format!("{name} is not yet honoured: {why}"));
+                    report.warning(place, format!("{name} is not yet honoured: {why}"));
                 }
                 Status::Ignored(why) => {
-                    report.warning(&place, format!("{name} has no effect: {why}"));
+                    report.warning(place, format!("{name} has no effect: {why}"));
                 }
                 Status::Refused { why, instead } => {
-                    report.error(&place, format!("{name} is refused: {why}")).help(instead);
+                    report.error(place, format!("{name} is refused: {why}")).help(instead);
                 }
                 Status::Honoured | Status::Gone(_) => {}
             }
@@ -196,9 +205,27 @@ impl Raw {
     }
 }
 
+/// Says that a name is unknown, and what it was probably meant to be. The rest of the line is
+/// shown only when that is no parameter that may hold a key or a password.
+fn unrecognized(name: &Span, tolerant: bool, report: &mut Report) {
+    let meant = directives::suggest(name.text());
+    let open = meant.and_then(directives::find).is_some_and(|parameter| !parameter.is_private());
+    let place = if open { name.clone() } else { name.clone().into_private() };
+    let text = format!("unrecognized parameter '{}'", name.text());
+    let note = if tolerant { report.warning(&place, text) } else { report.error(&place, text) };
+    match meant {
+        Some(meant) => note.help(format!("did you mean {meant}?")),
+        None => {
+            note.help("opendkim.conf(5) lists all parameters; 'UnknownParameters warn' goes on without it")
+        }
+    };
+}
+
 struct Reading<'a> {
     lines: Vec<Line>,
     files: usize,
+    /// After a mistake that could repeat itself without end.
+    given_up: bool,
     report: &'a mut Report,
 }
 
@@ -214,15 +241,18 @@ impl Reading<'_> {
     }
 
     fn include(&mut self, path: &Span, depth: usize) {
+        if self.given_up {
+            return;
+        }
         self.files += 1;
         if depth >= MAX_DEPTH {
+            self.given_up = true;
             self.report
                 .error(path, format!("files are included more than {MAX_DEPTH} levels deep"))
                 .help("does a file include itself?");
         } else if self.files > MAX_FILES {
-            if self.files == MAX_FILES + 1 {
-                self.report.error(path, format!("more than {MAX_FILES} files are included"));
-            }
+            self.given_up = true;
+            self.report.error(path, format!("more than {MAX_FILES} files are included"));
         } else {
             match Source::read(Path::new(path.text()), path.text(), MAX_BYTES) {
                 Ok(source) => self.text(&source, depth + 1),

@@ -52,6 +52,12 @@ impl<'a> Values<'a> {
         self.raw.span(name)
     }
 
+    /// Where the name stands: to be marked instead of a value that may hold a key.
+    pub(super) fn name_span(&mut self, name: &str) -> Option<&'a Span> {
+        self.parameter(name);
+        self.raw.name_span(name)
+    }
+
     pub(super) fn boolean(&mut self, name: &str) -> bool {
         self.effective(name).as_deref().and_then(parse_boolean).unwrap_or(false)
     }

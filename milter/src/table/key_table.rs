@@ -6,11 +6,11 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use base::config::{Report, Span};
+use base::config::Report;
 use zeroize::Zeroizing;
 
 use super::{
-    dataset::{Case, DataSet, Record, resolve},
+    dataset::{Case, DataSet, Kind, Record, resolve},
     lookup::Table,
 };
 
@@ -233,10 +233,16 @@ impl KeyTable {
         self.table.set().records()
     }
 
-    /// Where the first record of this name stands.
+    /// The first record of this name.
     #[must_use]
-    pub fn span_of(&self, name: &str) -> Option<Span> {
-        self.table.first(name).map(|record| record.key_span())
+    pub fn first(&self, name: &str) -> Option<Record<'_>> {
+        self.table.first(name)
+    }
+
+    /// How the records were written.
+    #[must_use]
+    pub fn kind(&self) -> Kind {
+        self.table.set().kind()
     }
 }
 

@@ -43,7 +43,7 @@ impl fmt::Display for PatternError {
 }
 
 /// How many patterns may be of the kind that hashing does not find.
-pub const MAX_GENERAL: usize = 20_000;
+pub const MAX_GENERAL: usize = 10_000;
 
 /// Whether a pattern of a `refile:` set holds a character that a regular expression understands
 /// as an operator (`*` is not one of them).
@@ -292,7 +292,7 @@ fn compile(case: Case, expressions: &[impl AsRef<str>]) -> Result<RegexSet, Patt
         .unicode(false)
         .dot_matches_new_line(true)
         .size_limit(MAX_COMPILED * expressions.len())
-        .dfa_size_limit(1 << 20)
+        .dfa_size_limit(256 << 10)
         .build()
         .map_err(|error| {
             let why = error.to_string();
@@ -372,6 +372,27 @@ mod tests {
         assert_eq!(patterns.all("info@d.example"), [1, 2, 3, 4, 5, 6]);
         assert_eq!(patterns.first("info@d.example"), Some(1));
         assert_eq!(patterns.all("x@a.b.example"), [0, 3, 5]);
+    }
+
+    #[test]
+    fn many_general_patterns_keep_their_numbers() {
+        let patterns: Vec<String> = (0..300).map(|number| format!("a*b@d{number}.example")).collect();
+        let patterns: Vec<&str> = patterns.iter().map(String::as_str).collect();
+        let (index, errors) = build(Case::Insensitive, &patterns);
+        assert!(errors.is_empty());
+        for number in [0, 63, 64, 299] {
+            assert_eq!(index.all(&format!("axb@D{number}.example")), [number]);
+        }
+        assert_eq!(index.first("axb@d300.example"), None);
+    }
+
+    #[test]
+    fn there_is_a_bound_for_general_patterns() {
+        let patterns = vec!["a*b*c"; MAX_GENERAL + 1];
+        let (index, errors) = build(Case::Sensitive, &patterns);
+        let last = u32::try_from(MAX_GENERAL).unwrap();
+        assert_eq!(errors, [(last, PatternError::TooMany)]);
+        assert_eq!(index.first("abc"), Some(0));
     }
 
     #[test]
