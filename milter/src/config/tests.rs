@@ -217,9 +217,13 @@ fn words_and_numbers_become_settings() {
 
 #[test]
 fn name_servers_are_read_with_and_without_port() {
-    let servers = settings("Nameservers 192.0.2.1, ::1,127.0.0.1@5353").dns.nameservers;
+    let servers =
+        settings("Nameservers 192.0.2.1, ::1,127.0.0.1@5353, 127.0.0.1:54, [::1]:55").dns.nameservers;
     let want: Vec<std::net::SocketAddr> =
-        ["192.0.2.1:53", "[::1]:53", "127.0.0.1:5353"].iter().map(|text| text.parse().unwrap()).collect();
+        ["192.0.2.1:53", "[::1]:53", "127.0.0.1:5353", "127.0.0.1:54", "[::1]:55"]
+            .iter()
+            .map(|text| text.parse().unwrap())
+            .collect();
     assert_eq!(servers, want);
     assert!(complaint("Nameservers ns.example.com").contains("name server"));
 }
