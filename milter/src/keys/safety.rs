@@ -350,9 +350,9 @@ mod tests {
         fs::write(&key, "x").unwrap();
         assert_eq!(readable_by(&key, &RunUser::effective()), Ok(()));
         // The folder is open to its owner only, so nobody gets to the file.
-        let nobody = RunUser { uid: 65_534, name: "nobody".to_owned() };
-        let found = readable_by(&key, &nobody).unwrap_err();
-        assert!(found.why.ends_with("cannot be entered by user nobody"), "{found}");
+        let other = RunUser { uid: RunUser::effective().uid + 4_000_000, name: "other".to_owned() };
+        let found = readable_by(&key, &other).unwrap_err();
+        assert!(found.why.ends_with("cannot be entered by user other"), "{found}");
     }
 
     #[test]
