@@ -168,7 +168,9 @@ impl<'a> Scan<'a> {
             match self.next()? {
                 Some(Token::Special('>')) => return bare_address(&words),
                 // The end of an obsolete route: the address comes behind it.
-                Some(Token::Special(':')) if matches!(words.first(), Some(Token::Special('@'))) => words.clear(),
+                Some(Token::Special(':')) if matches!(words.first(), Some(Token::Special('@'))) => {
+                    words.clear()
+                }
                 Some(Token::Gap) => {}
                 Some(token) => words.push(token),
                 None => return Err(AddressError::NotClosed),

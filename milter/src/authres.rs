@@ -45,7 +45,10 @@ fn candidates(text: &str) -> Vec<String> {
         words.first().cloned().into_iter().collect()
     } else {
         // Readers differ on where such a field begins; any of its words may be the id.
-        text.split(|c: char| c.is_whitespace() || "();\"\\".contains(c)).map(str::to_owned).chain(words.clone()).collect()
+        text.split(|c: char| c.is_whitespace() || "();\"\\".contains(c))
+            .map(str::to_owned)
+            .chain(words.clone())
+            .collect()
     };
     all.push(words.concat());
     let before_slash: Vec<String> =

@@ -51,7 +51,11 @@ impl<C: Connections> Listener for Source<C> {
 
 /// Serves connections until `end` completes, then lets every session finish the packet it is at.
 /// Each connection keeps the configuration that is active when it begins.
-pub async fn serve<C: Connections>(connections: C, active: Arc<ArcSwap<Active>>, end: impl Future<Output = ()>) {
+pub async fn serve<C: Connections>(
+    connections: C,
+    active: Arc<ArcSwap<Active>>,
+    end: impl Future<Output = ()>,
+) {
     let config = Config {
         // The accept loop has the limit; this one is never reached.
         max_connections: tokio::sync::Semaphore::MAX_PERMITS,
@@ -82,12 +86,17 @@ fn callbacks(active: Arc<ArcSwap<Active>>) -> Callbacks<Session> {
             let status = guarded(cx, |session, _| {
                 session.recipient(arguments.first().map_or(&[], |first| first.to_bytes()))
             });
-            let status = if session_options(cx).contains(ProtoOpts::NOREPLY_RCPT) { Status::Noreply } else { status };
+            let status =
+                if session_options(cx).contains(ProtoOpts::NOREPLY_RCPT) { Status::Noreply } else { status };
             Box::pin(async move { status })
         })
         .on_header(|cx, name, value| {
             let status = guarded(cx, |session, _| session.header(name.to_bytes(), value.to_bytes()));
-            let status = if session_options(cx).contains(ProtoOpts::NOREPLY_HEADER) { Status::Noreply } else { status };
+            let status = if session_options(cx).contains(ProtoOpts::NOREPLY_HEADER) {
+                Status::Noreply
+            } else {
+                status
+            };
             Box::pin(async move { status })
         })
         .on_eoh(|cx| {
@@ -130,7 +139,8 @@ fn negotiate(
              the connection is closed"
         );
     }
-    let mut wanted = ProtoOpts::NO_HELO | ProtoOpts::NO_DATA | ProtoOpts::NO_UNKNOWN | ProtoOpts::LEADING_SPACE;
+    let mut wanted =
+        ProtoOpts::NO_HELO | ProtoOpts::NO_DATA | ProtoOpts::NO_UNKNOWN | ProtoOpts::LEADING_SPACE;
     if settings.limits.suppress_replies {
         wanted |= ProtoOpts::NOREPLY_HEADER | ProtoOpts::NOREPLY_BODY | ProtoOpts::NOREPLY_MAIL;
         // Recipients matter to one parameter alone.
@@ -144,7 +154,8 @@ fn negotiate(
     let agreed = wanted & options;
     if actions.contains(Actions::REQUEST_MACROS) {
         wanted_actions |= Actions::REQUEST_MACROS;
-        let more: String = settings.clients.macros.names().map(|name| format!(" {}", in_braces(name))).collect();
+        let more: String =
+            settings.clients.macros.names().map(|name| format!(" {}", in_braces(name))).collect();
         for (stage, names) in [
             (MacroStage::Connect, format!("j {{daemon_name}}{more}")),
             (MacroStage::Helo, more.trim().to_owned()),

@@ -80,7 +80,8 @@ fn command() -> Command {
         .arg(Arg::new("tolerant").short('X').action(ArgAction::SetTrue).help("warn about unknown parameters instead of refusing them"))
         .arg(Arg::new("verbose").short('v').action(ArgAction::Count).help("accepted; the log has all of it"));
     for (flag, parameter, help) in VALUES {
-        command = command.arg(Arg::new(parameter).short(flag).value_name("VALUE").help(format!("{parameter}: {help}")));
+        command = command
+            .arg(Arg::new(parameter).short(flag).value_name("VALUE").help(format!("{parameter}: {help}")));
     }
     for (flag, parameter, help) in SWITCHES {
         command = command.arg(
@@ -171,11 +172,14 @@ mod tests {
 
     #[test]
     fn flags_of_opendkim_become_settings() {
-        let read = line(&["-f", "-x", "a.conf", "-p", "inet:8891@localhost", "-W", "-b", "sv", "-u", "opendkim"]).unwrap();
+        let read =
+            line(&["-f", "-x", "a.conf", "-p", "inet:8891@localhost", "-W", "-b", "sv", "-u", "opendkim"])
+                .unwrap();
         assert_eq!(read.task, Task::Run);
         assert!(read.foreground);
         assert_eq!(read.config, Some(PathBuf::from("a.conf")));
-        let want = [("Mode", "sv"), ("Socket", "inet:8891@localhost"), ("UserID", "opendkim"), ("LogWhy", "yes")];
+        let want =
+            [("Mode", "sv"), ("Socket", "inet:8891@localhost"), ("UserID", "opendkim"), ("LogWhy", "yes")];
         assert_eq!(read.settings, want.map(|(name, value)| (name, value.to_owned())));
     }
 

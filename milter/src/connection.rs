@@ -172,7 +172,10 @@ impl<S: AsyncRead + Unpin> AsyncRead for Connection<S> {
                 this.count();
                 Poll::Ready(sound.map_err(|error| {
                     this.told = true;
-                    log::warn!("the MTA sent {error} (after {}); the connection is closed", this.watch.stage());
+                    log::warn!(
+                        "the MTA sent {error} (after {}); the connection is closed",
+                        this.watch.stage()
+                    );
                     io::Error::new(io::ErrorKind::InvalidData, error)
                 }))
             }

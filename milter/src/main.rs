@@ -26,9 +26,9 @@ const LONGEST_CONFIG: u64 = 16 * 1024 * 1024;
 fn main() -> ExitCode {
     let mut arguments = std::env::args_os();
     let program = arguments.next().unwrap_or_default();
-    let program = Path::new(&program).file_name().map_or("postrider-milter".to_owned(), |name| {
-        name.to_string_lossy().into_owned()
-    });
+    let program = Path::new(&program)
+        .file_name()
+        .map_or("postrider-milter".to_owned(), |name| name.to_string_lossy().into_owned());
     let code = match cli::read(&program, arguments) {
         Err(cli::Usage(text)) => {
             say(&text);
@@ -95,7 +95,9 @@ impl Program {
                 Ok(Origin::Text { name: "standard input".to_owned(), text })
             }
             Some(path) => Ok(Origin::File(path.to_owned())),
-            None if std::fs::File::open(DEFAULT_CONFIG).is_ok() => Ok(Origin::File(PathBuf::from(DEFAULT_CONFIG))),
+            None if std::fs::File::open(DEFAULT_CONFIG).is_ok() => {
+                Ok(Origin::File(PathBuf::from(DEFAULT_CONFIG)))
+            }
             None => Ok(Origin::Nothing),
         }
     }
@@ -124,7 +126,9 @@ impl Program {
     fn start(&self, settings: Settings, origin: &Origin) -> Result<(), (u8, String)> {
         let process = settings.process.clone();
         let user = match &process.user {
-            Some(spec) => Some(RunAs::find(&user_spec(spec)).map_err(|error| (exit::DATAERR, error.to_string()))?),
+            Some(spec) => {
+                Some(RunAs::find(&user_spec(spec)).map_err(|error| (exit::DATAERR, error.to_string()))?)
+            }
             None => None,
         };
         let handed_over = listen::handed_over().map_err(|error| (exit::UNAVAILABLE, error.to_string()))?;
@@ -141,7 +145,9 @@ impl Program {
         }
         self.start_log(&settings);
         let _pid_file = process.pid_file.as_deref().and_then(|path| {
-            PidFile::write(path).map_err(|error| log::error!("can't write pid to {}: {error}", path.display())).ok()
+            PidFile::write(path)
+                .map_err(|error| log::error!("can't write pid to {}: {error}", path.display()))
+                .ok()
         });
         if let Some(user) = &user {
             user.take_on().map_err(|error| (exit::NOPERM, format!("UserID: {error}")))?;
@@ -153,7 +159,11 @@ impl Program {
         self.serve(settings, origin.clone(), listeners)
     }
 
-    fn listeners(&self, handed_over: Vec<Listener>, process: &Process) -> Result<Vec<Listener>, (u8, String)> {
+    fn listeners(
+        &self,
+        handed_over: Vec<Listener>,
+        process: &Process,
+    ) -> Result<Vec<Listener>, (u8, String)> {
         match &process.socket {
             // With sockets from the service manager its unit decides where they are.
             _ if !handed_over.is_empty() => Ok(handed_over),
@@ -183,7 +193,12 @@ impl Program {
         std::panic::set_hook(Box::new(|panic| log::error!("panic: {panic}")));
     }
 
-    fn serve(&self, settings: Settings, origin: Origin, listeners: Vec<Listener>) -> Result<(), (u8, String)> {
+    fn serve(
+        &self,
+        settings: Settings,
+        origin: Origin,
+        listeners: Vec<Listener>,
+    ) -> Result<(), (u8, String)> {
         let command_line = self.settings();
         let limits = Limits {
             connections: settings.limits.connections,
@@ -267,6 +282,8 @@ fn user_spec(spec: &UserSpec) -> String {
 fn address(socket: &Socket) -> Address {
     match socket {
         Socket::Unix(path) => Address::Unix(path.clone()),
-        Socket::Inet { port, host, ipv6 } => Address::Inet { host: host.clone(), port: *port, only_v6: *ipv6 },
+        Socket::Inet { port, host, ipv6 } => {
+            Address::Inet { host: host.clone(), port: *port, only_v6: *ipv6 }
+        }
     }
 }

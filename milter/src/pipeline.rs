@@ -9,8 +9,8 @@ use tokio::task::JoinSet;
 use crate::active::Active;
 use crate::config::settings::{CanonicalizationKind, SignatureLimit};
 use crate::dkim::{
-    AuthResult, Canonicalization, KeyAnswer, KeyKind, Reason, ReadyToSign, SignError, SignatureResult, SignatureTemplate, SignedField,
-    Signing, Verification, VerifyPolicy,
+    AuthResult, Canonicalization, KeyAnswer, KeyKind, ReadyToSign, Reason, SignError, SignatureResult,
+    SignatureTemplate, SignedField, Signing, Verification, VerifyPolicy,
 };
 use crate::edits::{self, Edit};
 use crate::judge::{self, Verdict};
@@ -76,7 +76,11 @@ pub fn end_of_headers<'m>(
         return Step::Tempfail(None);
     }
     if session.message.ignored_fields > 0 {
-        info!("{}: {} header fields with a semicolon in their name are ignored", session.queue_id(), session.message.ignored_fields);
+        info!(
+            "{}: {} header fields with a semicolon in their name are ignored",
+            session.queue_id(),
+            session.message.ignored_fields
+        );
     }
     if session.message.header_too_large {
         warn!("{}: too much header data (the limit is MaximumHeaders)", session.queue_id());
@@ -106,7 +110,9 @@ pub fn end_of_headers<'m>(
     }
     match decision.plan {
         Plan::Sign(choices) => begin_signing(session, &active, choices, now),
-        Plan::Verify { author_domain, malformed } => begin_verifying(session, &active, author_domain, malformed, now),
+        Plan::Verify { author_domain, malformed } => {
+            begin_verifying(session, &active, author_domain, malformed, now)
+        }
         Plan::Leave => settle(session, Verdict::accept()),
         Plan::Defer => cannot_sign_now(),
     }
@@ -353,7 +359,8 @@ fn finish_verifying(session: &Session, verifying: Verifying) -> Outcome {
 
 /// With `MaximumSignaturesToVerify 0` only the author's and trusted domains count.
 fn leave_out_strangers(result: &mut SignatureResult, author: Option<&str>, trusted: impl Fn(&str) -> bool) {
-    let counts = result.claims.domain.as_deref().is_some_and(|domain| Some(domain) == author || trusted(domain));
+    let counts =
+        result.claims.domain.as_deref().is_some_and(|domain| Some(domain) == author || trusted(domain));
     if !counts {
         result.result = AuthResult::Neutral;
         result.reason = Reason::Ignored;
@@ -410,7 +417,10 @@ fn log_results(session: &Session, results: &[SignatureResult], unread: usize) {
             Reason::BodyHashMismatch | Reason::SignatureMismatch => {
                 info!("{queue_id}: bad signature data (s={selector}, d={domain}): {}", result.reason);
             }
-            other => info!("{queue_id}: signature not good (s={selector}, d={domain}): {}", escaped(other.to_string().as_bytes(), 200)),
+            other => info!(
+                "{queue_id}: signature not good (s={selector}, d={domain}): {}",
+                escaped(other.to_string().as_bytes(), 200)
+            ),
         }
     }
     if settings.log.success

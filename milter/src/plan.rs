@@ -95,7 +95,10 @@ impl Decider<'_, '_> {
         if let Some(Address { domain, .. }) = &address
             && self.settings.clients.exempt_domains.contains(domain)
         {
-            self.note(Level::Info, format!("domain '{}' exempted, accepting", escaped(domain.as_bytes(), SHOWN)));
+            self.note(
+                Level::Info,
+                format!("domain '{}' exempted, accepting", escaped(domain.as_bytes(), SHOWN)),
+            );
             return Plan::Leave;
         }
         let origin = self.origin();
@@ -160,8 +163,11 @@ impl Decider<'_, '_> {
     }
 
     fn unless_unwanted_recipient(&mut self, choices: Vec<SigningChoice>) -> Plan {
-        let unwanted =
-            self.facts.recipients.iter().find(|recipient| self.settings.signing.dont_sign_mail_to.contains(recipient));
+        let unwanted = self
+            .facts
+            .recipients
+            .iter()
+            .find(|recipient| self.settings.signing.dont_sign_mail_to.contains(recipient));
         match unwanted {
             Some(recipient) => {
                 let recipient = escaped(recipient.as_bytes(), SHOWN).to_string();

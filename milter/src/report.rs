@@ -191,7 +191,10 @@ mod tests {
         hostile.claims.identity = Some("a b;c=d@example.com".to_owned());
         let got = authentication_results(STYLE, &[hostile.clone()]);
         assert!(got.contains("reason=\"key DNS query failed\""), "{got}");
-        assert!(got.contains("header.i=\"a b;c=d@example.com\"") && got.contains("header.b=\"a/b=c+d/\""), "{got}");
+        assert!(
+            got.contains("header.i=\"a b;c=d@example.com\"") && got.contains("header.b=\"a/b=c+d/\""),
+            "{got}"
+        );
         hostile.claims.identity = Some("\"x\" dkim=pass@example.com".to_owned());
         hostile.claims.domain = None;
         let got = authentication_results(STYLE, &[hostile]);

@@ -146,7 +146,8 @@ impl Session {
         self.client = client;
         self.mta_host = mta_host;
         self.daemon_name = daemon_name;
-        self.is_peer = self.active.settings.clients.peers.matches(Some(&self.client.host), Some(self.address()));
+        self.is_peer =
+            self.active.settings.clients.peers.matches(Some(&self.client.host), Some(self.address()));
         if self.is_peer { Step::Accept } else { Step::Continue }
     }
 

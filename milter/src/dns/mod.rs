@@ -68,9 +68,11 @@ impl Keys {
     pub fn new(source: &Source, deadline: Duration, limits: CacheLimits) -> io::Result<Self> {
         let source = match source {
             Source::Fixed(list) => Inner::Fixed(Arc::clone(list)),
-            Source::Servers(servers) => {
-                Inner::Network(Box::new(resolver(servers_config(servers), ResolverOpts::default(), deadline)?))
-            }
+            Source::Servers(servers) => Inner::Network(Box::new(resolver(
+                servers_config(servers),
+                ResolverOpts::default(),
+                deadline,
+            )?)),
             Source::System => {
                 let (config, options) = hickory_resolver::system_conf::read_system_conf()
                     .map_err(|error| io::Error::other(format!("/etc/resolv.conf: {error}")))?;
@@ -111,10 +113,9 @@ impl Keys {
         });
         match asked.await {
             Ok(answer) => answer,
-            Err(_) => Arc::new(KeyAnswer::TempFail(format!(
-                "no answer within {} s",
-                self.deadline.as_secs_f32()
-            ))),
+            Err(_) => {
+                Arc::new(KeyAnswer::TempFail(format!("no answer within {} s", self.deadline.as_secs_f32())))
+            }
         }
     }
 
@@ -162,7 +163,8 @@ impl Keys {
 fn servers_config(servers: &[SocketAddr]) -> ResolverConfig {
     let mut config = ResolverConfig::default();
     for server in servers {
-        let mut known = NameServerConfig::new(server.ip(), true, vec![ConnectionConfig::udp(), ConnectionConfig::tcp()]);
+        let mut known =
+            NameServerConfig::new(server.ip(), true, vec![ConnectionConfig::udp(), ConnectionConfig::tcp()]);
         for connection in &mut known.connections {
             connection.port = server.port();
         }
@@ -171,7 +173,11 @@ fn servers_config(servers: &[SocketAddr]) -> ResolverConfig {
     config
 }
 
-fn resolver(config: ResolverConfig, mut options: ResolverOpts, deadline: Duration) -> io::Result<TokioResolver> {
+fn resolver(
+    config: ResolverConfig,
+    mut options: ResolverOpts,
+    deadline: Duration,
+) -> io::Result<TokioResolver> {
     options.timeout = deadline / TRIES;
     options.attempts = 0;
     // Our own cache is bounded in bytes as well.
