@@ -3,10 +3,10 @@
 use std::sync::Arc;
 
 use crate::config::Settings;
-use crate::dkim::{KeyAnswer, SigningKey};
+use crate::dkim::{KeyAnswer, KeyKind, SigningKey};
 use crate::dns::{CacheLimits, Fixed, Keys, Source};
 use crate::keys::{DecodeKey, KeyStore, RunUser};
-use crate::table::Table;
+use crate::table::{Algorithm, Table};
 
 /// The configuration in force. A connection keeps the one that it began with.
 #[derive(Debug)]
@@ -50,6 +50,13 @@ impl DecodeKey for PrivateKeys {
 
     fn decode(bytes: &[u8]) -> Result<SigningKey, String> {
         SigningKey::parse(bytes).map_err(|error| error.to_string())
+    }
+
+    fn algorithm(key: &SigningKey) -> Algorithm {
+        match key.kind() {
+            KeyKind::Rsa => Algorithm::RsaSha256,
+            KeyKind::Ed25519 => Algorithm::Ed25519Sha256,
+        }
     }
 }
 

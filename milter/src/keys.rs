@@ -144,6 +144,12 @@ impl<D: DecodeKey> KeyStore<D> {
         Self { require_safe, user, accounts, held: Mutex::new(HashMap::new()) }
     }
 
+    /// Who runs the service.
+    #[must_use]
+    pub fn user(&self) -> &RunUser {
+        &self.user
+    }
+
     /// The key of a table's entry. Costs one `stat` when it is held and its file is unchanged; a
     /// replaced file is in force at once, and a file that is gone is an error at once.
     ///

@@ -13,7 +13,7 @@ use base::log::{Facility, Sink, Syslog};
 use base::service::background::{self, PidFile, Side};
 use base::service::listen::{self, Address, Listener};
 use base::service::privileges::RunAs;
-use milter::active::Active;
+use milter::active::{Active, PrivateKeys};
 use milter::cli::{self, DEFAULT_CONFIG, Invocation, Task};
 use milter::config::settings::{Process, UserSpec};
 use milter::config::{self, Origin, Settings, Socket};
@@ -59,7 +59,7 @@ impl Program {
             Ok(origin) => origin,
             Err(error) => return self.fail(exit::CONFIG, &format!("standard input: {error}")),
         };
-        let loaded = config::load(&origin, &self.settings());
+        let mut loaded = config::load(&origin, &self.settings());
         if let Task::Effective(name) = &self.invocation.task {
             return self.print_effective(name, &loaded.raw);
         }
@@ -68,7 +68,7 @@ impl Program {
             return exit::CONFIG;
         };
         if self.invocation.task == Task::Check {
-            //CHECK config::check(&settings, &mut loaded.report);
+            config::check::<PrivateKeys>(&settings, &mut loaded.report);
             show(&loaded.report);
             return if loaded.report.has_errors() { exit::CONFIG } else { 0 };
         }

@@ -8,11 +8,8 @@ use std::path::{Path, PathBuf};
 const LONGEST_FILE: usize = 800;
 
 /// Files that may contain unsafe code, each with its reason in its first lines.
-const UNSAFE: [&str; 3] = [
-    "base/src/service/background.rs",
-    "base/src/service/listen.rs",
-    "milter/src/dkim/crypto/small_rsa.rs",
-];
+const UNSAFE: [&str; 3] =
+    ["base/src/service/background.rs", "base/src/service/listen.rs", "milter/src/dkim/crypto/small_rsa.rs"];
 
 /// Foreign crates and the only places that may name them.
 const ADDRESSES: [(&str, &[&str]); 9] = [
@@ -92,7 +89,9 @@ fn no_file_is_too_long() {
 fn no_file_has_a_name_that_says_nothing() {
     let wrong: Vec<String> = sources()
         .into_iter()
-        .filter(|(path, _)| path.trim_end_matches(".rs").split('/').any(|part| FORBIDDEN_NAMES.contains(&part)))
+        .filter(|(path, _)| {
+            path.trim_end_matches(".rs").split('/').any(|part| FORBIDDEN_NAMES.contains(&part))
+        })
         .map(|(path, _)| path)
         .collect();
     none(&wrong);
@@ -140,7 +139,8 @@ fn the_pure_core_stays_pure() {
         "milter/src/address.rs",
         "milter/src/framing.rs",
     ];
-    let outside = ["std::fs", "std::net::Tcp", "std::os", "tokio::", "clock::", "crate::dns", "crate::callbacks"];
+    let outside =
+        ["std::fs", "std::net::Tcp", "std::os", "tokio::", "clock::", "crate::dns", "crate::callbacks"];
     let mut wrong = Vec::new();
     for (path, text) in sources() {
         if pure.iter().any(|home| path.starts_with(home)) {

@@ -359,22 +359,31 @@ fn dns(values: &mut Values<'_>) -> Dns {
     }
 }
 
+/// `ADDRESS`, `ADDRESS@PORT` (libunbound's form, as OpenDKIM takes it), `IPV4:PORT` or
+/// `[IPV6]:PORT`.
+fn nameserver(text: &str) -> Option<SocketAddr> {
+    let address = |text: &str| text.trim_matches(['[', ']']).parse::<IpAddr>().ok();
+    let server = match text.split_once('@') {
+        Some((host, port)) => SocketAddr::new(address(host)?, port.parse().ok()?),
+        None => match address(text) {
+            Some(address) => SocketAddr::new(address, 53),
+            None => text.parse().ok()?,
+        },
+    };
+    (server.port() > 0).then_some(server)
+}
+
 fn nameservers(values: &mut Values<'_>) -> Vec<SocketAddr> {
     let Some(span) = values.span("Nameservers") else { return Vec::new() };
     let mut servers = Vec::new();
     for item in DataSet::from_list(span).records() {
-        let (text, port) = match item.key().split_once('@') {
-            Some((address, port)) => (address, port.parse::<u16>().ok()),
-            None => (item.key(), Some(53)),
-        };
-        let address = text.trim_matches(['[', ']']).parse::<IpAddr>().ok();
-        match (address, port) {
-            (Some(address), Some(port)) if port > 0 => servers.push(SocketAddr::new(address, port)),
-            _ => {
+        match nameserver(item.key()) {
+            Some(server) => servers.push(server),
+            None => {
                 values
                     .report
                     .error(&item.key_span(), "this is not the address of a name server")
-                    .help("write IP addresses with commas between them, each with @PORT if it is not 53");
+                    .help("write IP addresses with commas between them, each with :PORT if it is not 53");
             }
         }
     }

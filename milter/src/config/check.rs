@@ -155,6 +155,14 @@ fn key<D: DecodeKey>(
             if let Some(warning) = held.warning {
                 report.warning(&span, warning);
             }
+            if let KeySource::File(path) = &entry.key
+                && let Err(found) = keys::safety::readable_by(path, store.user())
+            {
+                let note = report.error(&span, format!("can't load key from {}: {found}", path.display()));
+                if let Some(help) = found.help {
+                    note.help(help);
+                }
+            }
             fits(D::algorithm(&held.key), settings, Some(&entry), &span, report);
         }
         Err(error) => {

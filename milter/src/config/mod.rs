@@ -50,7 +50,7 @@ pub struct Loaded {
 /// same ones again at a reload, and they stay in force.
 ///
 /// Key files of `KeyTable` are not read, only `KeyFile` is: call this with the privileges that
-/// read it, and [`crate::config::check`] to look at everything else.
+/// read it, and [`check()`] to look at everything else.
 #[must_use]
 pub fn load(origin: &Origin, command_line: &[(String, String)]) -> Loaded {
     let mut report = Report::new();

@@ -217,9 +217,13 @@ fn words_and_numbers_become_settings() {
 
 #[test]
 fn name_servers_are_read_with_and_without_port() {
-    let servers = settings("Nameservers 192.0.2.1, ::1,127.0.0.1@5353").dns.nameservers;
+    let servers =
+        settings("Nameservers 192.0.2.1, ::1,127.0.0.1@5353, 127.0.0.1:54, [::1]:55").dns.nameservers;
     let want: Vec<std::net::SocketAddr> =
-        ["192.0.2.1:53", "[::1]:53", "127.0.0.1:5353"].iter().map(|text| text.parse().unwrap()).collect();
+        ["192.0.2.1:53", "[::1]:53", "127.0.0.1:5353", "127.0.0.1:54", "[::1]:55"]
+            .iter()
+            .map(|text| text.parse().unwrap())
+            .collect();
     assert_eq!(servers, want);
     assert!(complaint("Nameservers ns.example.com").contains("name server"));
 }
@@ -339,6 +343,61 @@ fn signing_needs_its_companions() {
     ] {
         assert!(complaint(text).contains(want), "{text}");
     }
+}
+
+#[test]
+fn a_key_file_is_read_with_the_configuration() {
+    let directory = tempfile::tempdir().unwrap();
+    std::fs::set_permissions(directory.path(), std::os::unix::fs::PermissionsExt::from_mode(0o777)).unwrap();
+    let key = file(&directory, "key", "key one");
+    let text = format!("Domain example.com\nSubDomains yes\nSelector s\nKeyFile {}\n", key.display());
+    assert!(complaint(&text).contains("key data is not secure: "));
+
+    let loaded =
+        read(&format!("{text}RequireSafeKeys no\nSocket inet:1\nSignatureAlgorithm ed25519-sha256\n"));
+    assert_eq!(loaded.report.warnings(), 1, "{}", loaded.report);
+    let settings = loaded.settings.unwrap();
+    let KeysFor::Sign(choices) = settings.signing.policy.keys_for(&Sender::new("jo", "a.example.com")) else {
+        panic!("no key");
+    };
+    assert_eq!((choices[0].key.domain.as_str(), choices[0].key.selector.as_str()), ("example.com", "s"));
+    assert_eq!(choices[0].identity.as_deref(), Some("@example.com"));
+    let inline = zeroize::Zeroizing::new(b"key one".to_vec());
+    assert_eq!(choices[0].key.key, crate::table::KeySource::Inline(inline));
+
+    let mut report = Report::new();
+    super::check::<crate::keys::tests::Plain>(&settings, &mut report);
+    let printed = report.to_string();
+    assert_eq!((report.errors(), report.warnings()), (0, 1), "{printed}");
+    assert!(printed.contains("does not fit ed25519-sha256: it signs with rsa-sha256"), "{printed}");
+}
+
+#[test]
+fn the_deep_check_reads_the_keys_of_the_table() {
+    let directory = tempfile::tempdir().unwrap();
+    let key = file(&directory, "key", "key one");
+    let broken = file(&directory, "broken", "nothing");
+    let table = format!(
+        "good example.com:s:{0}\nbroken example.com:s:{1}\nother example.com:s:{0}:ed25519-sha256\ngone example.com:s:/no/such\n\
+         late %:s:/keys/%\n",
+        key.display(),
+        broken.display()
+    );
+    let table = file(&directory, "KeyTable", &table);
+    let settings = settings(&format!(
+        "Socket inet:1\nRequireSafeKeys no\nKeyTable file:{}\nSigningTable x=good\n",
+        table.display()
+    ));
+    let mut report = Report::new();
+    super::check::<crate::keys::tests::Plain>(&settings, &mut report);
+    let errors: Vec<_> = report
+        .notes()
+        .iter()
+        .filter(|note| note.severity() == base::config::Severity::Error)
+        .map(|note| note.span().unwrap().line())
+        .collect();
+    assert_eq!(errors, [2, 4], "{report}");
+    assert!(report.to_string().contains("the key 'other' does not fit ed25519-sha256"), "{report}");
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! Who else can read or change a key file: the rules behind `RequireSafeKeys`.
 
 use std::{
+    ffi::CString,
     fmt, fs, io,
     os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
@@ -24,6 +25,15 @@ impl RunUser {
         let uid = Uid::effective();
         let name = User::from_uid(uid).ok().flatten().map(|user| user.name);
         Self { uid: uid.as_raw(), name: name.unwrap_or_else(|| uid.to_string()) }
+    }
+
+    /// The numbers of all groups that the user is in.
+    fn groups(&self) -> Vec<u32> {
+        let primary = User::from_uid(Uid::from_raw(self.uid)).ok().flatten().map(|user| user.gid);
+        let name = CString::new(self.name.as_str()).ok();
+        let (Some(primary), Some(name)) = (primary, name) else { return Vec::new() };
+        let groups = nix::unistd::getgrouplist(&name, primary).unwrap_or_else(|_| vec![primary]);
+        groups.into_iter().map(Gid::as_raw).collect()
     }
 
     /// The user of this name or number.
@@ -134,6 +144,46 @@ pub fn check(path: &Path, user: &RunUser, accounts: &dyn Accounts) -> Result<(),
         }
     }
     Ok(())
+}
+
+/// Whether `user` can read a key file, judged by the permission bits of the file and of every
+/// directory above it. So root can tell, before the service has become that user.
+///
+/// # Errors
+/// The path that is in the way, and how to mend it.
+pub fn readable_by(path: &Path, user: &RunUser) -> Result<(), Unsafe> {
+    if user.uid == 0 {
+        return Ok(());
+    }
+    let groups = user.groups();
+    // What cannot be looked at has been reported when the key was read.
+    let Ok(resolved) = fs::canonicalize(path) else { return Ok(()) };
+    let mut parts: Vec<&Path> = resolved.ancestors().collect();
+    parts.reverse();
+    for part in parts {
+        let Ok(metadata) = fs::symlink_metadata(part) else { return Ok(()) };
+        let needed = if metadata.is_dir() { 0o1 } else { 0o4 };
+        if !permits(metadata.uid(), metadata.gid(), metadata.mode(), user.uid, &groups, needed) {
+            let (what, shown) = (if metadata.is_dir() { "entered" } else { "read" }, part.display());
+            return Err(Unsafe {
+                why: format!("{shown} cannot be {what} by user {}", user.name),
+                help: Some(format!("chown {} {shown}", user.name)),
+            });
+        }
+    }
+    Ok(())
+}
+
+/// Whether the bits of the class that a user is in grant what is needed (4 read, 1 enter).
+fn permits(owner: u32, group: u32, mode: u32, uid: u32, groups: &[u32], needed: u32) -> bool {
+    let class = if owner == uid {
+        mode >> 6
+    } else if groups.contains(&group) {
+        mode >> 3
+    } else {
+        mode
+    };
+    class & needed == needed
 }
 
 /// What of a file's metadata the rules look at.
@@ -273,6 +323,36 @@ mod tests {
             let found = judge(true, uid, gid, mode);
             assert_eq!(found.as_ref().map_err(|found| found.why.as_str()), want.as_ref().map_err(|why| *why));
         }
+    }
+
+    #[test]
+    fn the_bits_of_ones_own_class_decide() {
+        for (owner, group, mode, needed, want) in [
+            (110, 0, 0o600, 4, true),
+            (0, 0, 0o600, 4, false),
+            (0, 118, 0o640, 4, true),
+            (0, 118, 0o604, 4, false),
+            (0, 0, 0o644, 4, true),
+            (110, 118, 0o077, 4, false),
+            (0, 0, 0o711, 1, true),
+            (0, 0, 0o700, 1, false),
+        ] {
+            assert_eq!(permits(owner, group, mode, 110, &[118], needed), want, "{owner} {group} {mode:o}");
+        }
+    }
+
+    #[test]
+    fn what_the_user_cannot_read_is_named() {
+        let directory = tempfile::tempdir().unwrap();
+        let closed = std::os::unix::fs::PermissionsExt::from_mode(0o700);
+        fs::set_permissions(directory.path(), closed).unwrap();
+        let key = directory.path().join("key");
+        fs::write(&key, "x").unwrap();
+        assert_eq!(readable_by(&key, &RunUser::effective()), Ok(()));
+        // The folder is open to its owner only, so nobody gets to the file.
+        let other = RunUser { uid: RunUser::effective().uid + 4_000_000, name: "other".to_owned() };
+        let found = readable_by(&key, &other).unwrap_err();
+        assert!(found.why.ends_with("cannot be entered by user other"), "{found}");
     }
 
     #[test]
