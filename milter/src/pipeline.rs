@@ -7,6 +7,7 @@ use log::{error, info, warn};
 use tokio::task::JoinSet;
 
 use crate::active::Active;
+use crate::config::Settings;
 use crate::config::settings::{CanonicalizationKind, SignatureLimit};
 use crate::dkim::{
     AuthResult, Canonicalization, KeyAnswer, KeyKind, ReadyToSign, Reason, SignError, SignatureResult,
@@ -14,7 +15,7 @@ use crate::dkim::{
 };
 use crate::edits::{self, Edit};
 use crate::judge::{self, Verdict};
-use crate::keys::KeyError;
+use crate::keys::{KeyError, KeyErrorKind};
 use crate::plan::{self, Facts, Plan};
 use crate::report::{self, Style};
 use crate::required;
@@ -197,7 +198,13 @@ fn begin_signing(session: &mut Session, active: &Active, choices: Vec<SigningCho
             }
             Err(problem) => {
                 log_key_problem(session, &entry.name, &problem);
-                return cannot_sign_now();
+                return match problem.kind {
+                    // OpenDKIM finds out when it signs, and calls it an internal error.
+                    KeyErrorKind::Undecodable => settle(session, internal_error(settings)),
+                    KeyErrorKind::Missing | KeyErrorKind::Unreadable | KeyErrorKind::Unsafe => {
+                        cannot_sign_now()
+                    }
+                };
             }
         };
         templates.push(SignatureTemplate {
@@ -225,6 +232,10 @@ fn begin_signing(session: &mut Session, active: &Active, choices: Vec<SigningCho
     }
 }
 
+fn internal_error(settings: &Settings) -> Verdict {
+    judge::take(settings.actions.internal_error, "5.7.0", "4.7.0", "internal DKIM error")
+}
+
 /// One clear line with the way out when the problem is new; each deferred message names its key.
 fn log_key_problem(session: &Session, name: &str, problem: &KeyError) {
     if problem.news {
@@ -233,11 +244,7 @@ fn log_key_problem(session: &Session, name: &str, problem: &KeyError) {
             None => error!("{problem}"),
         }
     }
-    error!(
-        "{}: error loading key '{}'; the message is deferred",
-        session.queue_id(),
-        escaped(name.as_bytes(), 200)
-    );
+    error!("{}: error loading key '{}'", session.queue_id(), escaped(name.as_bytes(), 200));
 }
 
 fn signing_failed(session: &Session, active: &Active, error: SignError) -> Verdict {

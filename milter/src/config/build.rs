@@ -314,7 +314,6 @@ fn verifying(values: &mut Values<'_>) -> Verifying {
         authserv_id: authserv_id(values),
         authserv_id_with_job_id: values.boolean("AuthservIDWithJobID"),
         keep_results: values.boolean("KeepAuthResults"),
-        remove_all_results: values.boolean("RemoveARAll"),
         remove_results_from: remove_from_is_set.then(|| values.table("RemoveARFrom", Case::Insensitive)),
         no_header_b: values.boolean("NoHeaderB"),
         software_header: values.boolean("SoftwareHeader") || old_name,
@@ -333,7 +332,7 @@ fn verifying(values: &mut Values<'_>) -> Verifying {
 fn authserv_id(values: &mut Values<'_>) -> Option<String> {
     let text = values.text("AuthservID")?;
     if text == "HOSTNAME" {
-        return nix::unistd::gethostname().ok()?.into_string().ok();
+        return base::service::host_name();
     }
     // What cannot stand in a result field would break every one of them (RFC 8601 §2.2).
     if text.contains(|c: char| c.is_whitespace() || c.is_control() || ";()\"\\".contains(c))

@@ -186,8 +186,6 @@ pub struct Verifying {
     pub authserv_id_with_job_id: bool,
     /// `KeepAuthResults`.
     pub keep_results: bool,
-    /// `RemoveARAll`.
-    pub remove_all_results: bool,
     /// `RemoveARFrom`; `None` for our own name.
     pub remove_results_from: Option<Table>,
     /// `NoHeaderB`.

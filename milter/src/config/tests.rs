@@ -59,7 +59,7 @@ fn nothing_set_is_all_defaults() {
     assert_eq!(settings.limits.header_bytes, Some(65_536));
     assert!(settings.limits.suppress_replies);
     assert_eq!(settings.verifying.minimum_key_bits, 1024);
-    assert_eq!(settings.verifying.signature_limit, SignatureLimit::First(3));
+    assert_eq!(settings.verifying.signature_limit, SignatureLimit::First(8));
     assert_eq!(settings.verifying.clock_drift, Duration::from_secs(300));
     assert_eq!(settings.dns.timeout, Duration::from_secs(5));
     assert_eq!(settings.actions.bad_signature, Action::Accept);
@@ -210,7 +210,7 @@ fn words_and_numbers_become_settings() {
         settings("AuthservID mx.example.com").verifying.authserv_id.as_deref(),
         Some("mx.example.com")
     );
-    let host = nix::unistd::gethostname().unwrap().into_string().unwrap();
+    let host = base::service::host_name().unwrap();
     assert_eq!(settings("AuthservID HOSTNAME").verifying.authserv_id, Some(host));
     assert_eq!(settings("").verifying.authserv_id, None);
 }

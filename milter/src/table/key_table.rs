@@ -9,6 +9,8 @@ use std::{
 use base::config::Report;
 use zeroize::Zeroizing;
 
+use crate::dkim::Domain;
+
 use super::{
     dataset::{Case, DataSet, Kind, Record, resolve},
     lookup::Table,
@@ -250,9 +252,7 @@ impl KeyTable {
 /// holds a `/` or an empty label.
 #[must_use]
 pub fn to_ascii(domain: &str) -> Option<String> {
-    let ascii =
-        if domain.is_ascii() { domain.to_ascii_lowercase() } else { idna::domain_to_ascii(domain).ok()? };
-    is_host_name(&ascii).then_some(ascii)
+    Domain::parse_selector(domain.as_bytes()).map(|domain| domain.as_str().to_owned())
 }
 
 /// Whether a text is made of labels of letters, digits, `-` and `_` with single dots between

@@ -7,11 +7,12 @@ use crate::config::directives::{
 
 #[rustfmt::skip]
 pub(in crate::config) const TABLE: &[Parameter] = &[
-    Parameter::honoured("AlwaysAddARHeader", Boolean, "no", "Add a result field to unsigned mail as well; On-NoSignature has no effect then."),
+    Parameter::honoured("AlwaysAddARHeader", Boolean, "no", "Add a result field to unsigned mail as well."),
     Parameter::honoured("AuthservID", String, "", "Name in result fields; HOSTNAME for the host's own. Without it the name that the MTA gives (macro j)."),
     Parameter::honoured("AuthservIDWithJobID", Boolean, "no", "Add the queue id to the name in result fields."),
     Parameter::honoured("KeepAuthResults", Boolean, "no", "Keep result fields that claim to be ours."),
-    Parameter::honoured("RemoveARAll", Boolean, "no", "Remove result fields of ours without a DKIM result, too."),
+    Parameter::ignored("RemoveARAll", Boolean, "no", "Remove result fields of ours without a DKIM result, too.",
+        "result fields with our name are removed whatever they hold"),
     Parameter::honoured("RemoveARFrom", DataSet, "", "Names whose result fields are removed, instead of our own."),
     Parameter::honoured("NoHeaderB", Boolean, "no", "Leave header.b out of result fields."),
     Parameter::honoured("SoftwareHeader", Boolean, "no", "Add a DKIM-Filter field that names the program."),
