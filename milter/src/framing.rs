@@ -348,7 +348,10 @@ mod tests {
     fn broken_packets_are_named() {
         let many = MOST_STRINGS as usize + 1;
         let cases: [(Vec<u8>, &str); 14] = [
-            (packet(b'D', &[&b"C"[..], &[0].repeat(many)].concat()), "command MACRO with more than 4096 strings"),
+            (
+                packet(b'D', &[&b"C"[..], &[0].repeat(many)].concat()),
+                "command MACRO with more than 4096 strings",
+            ),
             (packet(b'M', &[0].repeat(many)), "command MAIL with more than 4096 strings"),
             (vec![0, 0, 0, 0], "a packet of length 0"),
             (vec![255, 255, 255, 255], "a packet of 4294967295 bytes (at most 1048576 are taken)"),
