@@ -432,7 +432,8 @@ async fn what_an_mta_offers_is_what_is_used() {
         ("MilterReplies always\n", (6, 0x3f, 0x1f_ffff), (6, 0x11, 0x10_0702)),
         ("", (2, 0x3f, 0x7f), (2, 0x11, 0xa)),
         ("MilterReplies always\n", (2, 0x3f, 0x7f), (2, 0x11, 0x2)),
-        ("", (6, 0x11, 0), (6, 0x11, 0)),
+        // None stands for those of version 1, as in libmilter.
+        ("", (6, 0x11, 0), (6, 0x11, 0xa)),
     ];
     for (more, offer, chosen) in offers {
         // simple/simple: a blank too many or too few would break the signature.
