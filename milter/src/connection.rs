@@ -138,6 +138,14 @@ impl<S> Connection<S> {
         }
     }
 
+    /// Tells the log that the time is over.
+    fn silent(&mut self) -> io::Error {
+        let seconds = monotonic_now().saturating_duration_since(self.heard).as_secs();
+        self.tell_end(&format!("the MTA was silent for {seconds} s and the connection is closed"));
+        log::debug!("a connection was idle for {seconds} s and is closed");
+        io::ErrorKind::TimedOut.into()
+    }
+
     fn note_written(&mut self, bytes: &[u8]) {
         if self.replies.feed(bytes) {
             self.watch.answered();
@@ -195,10 +203,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Connection<S> {
             Poll::Pending if this.poll_drained(cx) => Poll::Ready(Ok(())),
             Poll::Pending => {
                 ready!(this.poll_patience(cx));
-                let seconds = monotonic_now().saturating_duration_since(this.heard).as_secs();
-                this.tell_end(&format!("the MTA was silent for {seconds} s and the connection is closed"));
-                log::debug!("a connection was idle for {seconds} s and is closed");
-                Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
+                Poll::Ready(Err(this.silent()))
             }
         }
     }
@@ -207,9 +212,18 @@ impl<S: AsyncRead + Unpin> AsyncRead for Connection<S> {
 impl<S: AsyncWrite + Unpin> AsyncWrite for Connection<S> {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
-        let written = ready!(Pin::new(&mut this.stream).poll_write(cx, buf))?;
-        this.note_written(buf.get(..written).unwrap_or(buf));
-        Poll::Ready(Ok(written))
+        match Pin::new(&mut this.stream).poll_write(cx, buf) {
+            Poll::Ready(Ok(written)) => {
+                this.note_written(buf.get(..written).unwrap_or(buf));
+                Poll::Ready(Ok(written))
+            }
+            Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
+            // An MTA that takes no reply is as silent as one that sends nothing.
+            Poll::Pending => {
+                ready!(this.poll_patience(cx));
+                Poll::Ready(Err(this.silent()))
+            }
+        }
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

@@ -31,6 +31,8 @@ pub enum Work {
     /// Nothing, or not yet known.
     #[default]
     Idle,
+    /// It is let through, but held at its end: only there can an MTA be told so.
+    Hold,
     /// The body is hashed for these signatures.
     Sign(Box<Signing>),
     /// The body is hashed and the keys are being looked up.
@@ -130,7 +132,7 @@ pub fn body(session: &mut Session, chunk: &[u8]) -> bool {
             verifying.verification.body(chunk);
             true
         }
-        Work::Verify(_) | Work::Idle => false,
+        Work::Verify(_) | Work::Idle | Work::Hold => false,
     }
 }
 
@@ -153,12 +155,17 @@ pub async fn end_of_message(session: &mut Session, _now: u64) -> Outcome {
             finish_verifying(session, *verifying)
         }
         Work::Idle => Outcome { edits: forged(session), quarantine: None, step: Step::Accept },
+        Work::Hold => Outcome { edits: forged(session), quarantine: Some(QUARANTINE), step: Step::Accept },
     }
 }
 
 /// A verdict that is clear at the end of the header: given at once, unless there is something to
-/// remove first, which only the end of the message allows.
-fn settle(session: &Session, verdict: Verdict) -> Step {
+/// remove first or the message is to be held, which only the end of the message allows.
+fn settle(session: &mut Session, verdict: Verdict) -> Step {
+    if verdict.quarantine {
+        session.message.work = Work::Hold;
+        return Step::Continue;
+    }
     match verdict.step {
         Step::Accept if !session.message.forged.is_empty() => Step::Continue,
         step => step,
@@ -218,7 +225,10 @@ fn begin_signing(session: &mut Session, active: &Active, choices: Vec<SigningCho
             session.message.work = Work::Sign(Box::new(signing));
             Step::Continue
         }
-        Err(error) => signing_failed(session, active, error).step,
+        Err(error) => {
+            let verdict = signing_failed(session, active, error);
+            settle(session, verdict)
+        }
     }
 }
 
@@ -251,7 +261,8 @@ async fn finish_signing(session: &Session, ready: Vec<ReadyToSign>) -> Outcome {
             Ok(field) => fields.push(field),
             Err(error) => {
                 let Verdict { step, quarantine } = signing_failed(session, active, error);
-                return Outcome { quarantine: quarantine.then_some(QUARANTINE), ..Outcome::only(step) };
+                let quarantine = quarantine.then_some(QUARANTINE);
+                return Outcome { edits: forged(session), quarantine, step };
             }
         }
     }
