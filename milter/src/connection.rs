@@ -71,6 +71,8 @@ pub struct Connection<S> {
     draining: Pin<Box<OwnedNotified>>,
     counted_in_message: bool,
     told: bool,
+    /// The end has a reason that is known here: the MTA's, or ours.
+    over: bool,
     _place: Option<Place>,
 }
 
@@ -90,6 +92,7 @@ impl<S> Connection<S> {
             draining,
             counted_in_message: false,
             told: false,
+            over: false,
             _place: place,
         }
     }
@@ -140,6 +143,7 @@ impl<S> Connection<S> {
 
     /// Tells the log that the time is over.
     fn silent(&mut self) -> io::Error {
+        self.over = true;
         let seconds = monotonic_now().saturating_duration_since(self.heard).as_secs();
         self.tell_end(&format!("the MTA was silent for {seconds} s and the connection is closed"));
         log::debug!("a connection was idle for {seconds} s and is closed");
@@ -166,6 +170,13 @@ impl<S> Connection<S> {
 
 impl<S> Drop for Connection<S> {
     fn drop(&mut self) {
+        // indymilter says nothing of its own when it cannot read a packet that looked sound here.
+        if !self.over && self.watch.stage() != "QUIT" && !self.drain.begun.load(Ordering::Acquire) {
+            log::warn!(
+                "the connection is closed: the packet {} of the MTA is not understood",
+                self.watch.stage()
+            );
+        }
         if self.counted_in_message {
             self.drain.in_message.fetch_sub(1, Ordering::AcqRel);
         }
@@ -181,6 +192,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Connection<S> {
             Poll::Ready(Ok(())) => {
                 let fresh = buf.filled().get(before..).unwrap_or_default();
                 if fresh.is_empty() {
+                    this.over = true;
                     this.tell_end("the MTA closed the connection");
                     return Poll::Ready(Ok(()));
                 }
@@ -189,6 +201,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Connection<S> {
                 this.count();
                 Poll::Ready(sound.map_err(|error| {
                     this.told = true;
+                    this.over = true;
                     log::warn!(
                         "the MTA sent {error} (after {}); the connection is closed",
                         this.watch.stage()
@@ -197,6 +210,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Connection<S> {
                 }))
             }
             Poll::Ready(Err(error)) => {
+                this.over = true;
                 this.tell_end(&format!("the connection to the MTA broke ({error})"));
                 Poll::Ready(Err(error))
             }
@@ -217,7 +231,10 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Connection<S> {
                 this.note_written(buf.get(..written).unwrap_or(buf));
                 Poll::Ready(Ok(written))
             }
-            Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
+            Poll::Ready(Err(error)) => {
+                this.over = true;
+                Poll::Ready(Err(error))
+            }
             // An MTA that takes no reply is as silent as one that sends nothing.
             Poll::Pending => {
                 ready!(this.poll_patience(cx));

@@ -102,6 +102,11 @@ async fn broken_packets_end_their_connection_and_are_named() {
         mta.send(b'C', bytes).await;
         assert_eq!(mta.reply().await, None, "{}", bytes.escape_ascii());
         mta.ended().await;
+        let named = "the packet CONNECT of the MTA is not understood";
+        let told = |line: &String| line.contains(named);
+        let mut lines = LINES.lock().unwrap();
+        assert!(lines.iter().any(told), "{} in {lines:?}", bytes.escape_ascii());
+        lines.retain(|line| !told(line));
     }
     let mut mta = Mta::begun(&active, INSIDE).await;
     assert_eq!(letters(&mta.message(&HEADER).await), "ia");
