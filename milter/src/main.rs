@@ -106,18 +106,18 @@ impl Program {
         self.invocation.settings.iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect()
     }
 
-    /// `-e`: 0 and the value, 78 for a parameter that is not set, 65 for an unknown one.
+    /// `-e`: 0 and the values that were set, 78 for a parameter that is not set, 65 for an unknown
+    /// one.
     fn print_effective(&self, name: &str, raw: &config::Raw) -> u8 {
         if config::directives::find(name).is_none() {
             return self.fail(exit::DATAERR, &format!("{name}: unknown parameter"));
         }
-        match raw.effective(name) {
-            Some(value) => {
-                drop(writeln!(std::io::stdout(), "{value}"));
-                0
-            }
-            None => exit::CONFIG,
+        let values = raw.printed(name);
+        if values.is_empty() {
+            return exit::CONFIG;
         }
+        drop(writeln!(std::io::stdout(), "{}", values.join("\n")));
+        0
     }
 
     /// Everything between a sound configuration and the daemon's end. The order is OpenDKIM's:
