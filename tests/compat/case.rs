@@ -6,7 +6,7 @@ use harness::dns::{Dns, Zone};
 use harness::keys::{ED25519, OTHER_RSA, RSA};
 use harness::message::Message;
 use harness::milter::{Conf, Milter, Subject};
-use harness::milter_client::{Envelope, MilterClient, Options};
+use harness::milter_client::{Envelope, MilterClient, Options, Outcome};
 use harness::scratch::Scratch;
 
 use crate::outcome::describe;
@@ -23,6 +23,7 @@ pub fn subjects() -> Vec<Subject> {
 #[derive(Default)]
 pub struct Setup {
     conf: String,
+    ours: String,
     zone: Zone,
     scratch: Option<Scratch>,
 }
@@ -49,6 +50,12 @@ impl Setup {
     pub fn verifying(conf: &str) -> Self {
         let setup = Self::new(&format!("Mode v\nDNSTimeout 2\n{conf}"));
         setup.zone(|zone| RSA.publish(zone, "s", "a.example"))
+    }
+
+    /// A line of opendkim.conf that only ours knows.
+    pub fn ours(mut self, line: &str) -> Self {
+        self.ours = format!("{line}\n");
+        self
     }
 
     /// Writes a file.
@@ -84,7 +91,7 @@ impl Setup {
             let mut conf = Conf::new().dns(subject, &dns).line(&self.conf);
             if subject == Subject::Ours {
                 // Both answer every step, so that stages can be compared.
-                conf = conf.set("MilterReplies", "always");
+                conf = conf.set("MilterReplies", "always").line(&self.ours);
             }
             let name = format!("{subject:?}").to_lowercase();
             (subject, Milter::start(&scratch, &name, subject, &conf))
@@ -121,6 +128,7 @@ impl Pair {
             macros: Vec::new(),
             recipients: vec!["bob@b.example".to_owned()],
             message: plain(),
+            raw_body: None,
             body_hash: false,
             before: None,
         }
@@ -171,6 +179,7 @@ pub struct Case<'p> {
     macros: Vec<(String, Option<String>)>,
     recipients: Vec<String>,
     message: Message,
+    raw_body: Option<Vec<u8>>,
     body_hash: bool,
     before: Option<Message>,
 }
@@ -232,6 +241,11 @@ impl Case<'_> {
         self
     }
 
+    /// A body whose line ends are sent as they are; the beginning of `bh=` is compared.
+    pub fn raw_body(self, body: &[u8]) -> Self {
+        Self { raw_body: Some(body.to_vec()), ..self }.body_hash()
+    }
+
     /// Another message goes first, over the same connection.
     pub fn after(mut self, message: Message) -> Self {
         self.before = Some(message);
@@ -248,7 +262,7 @@ impl Case<'_> {
     /// header already.
     #[track_caller]
     pub fn untouched(self) {
-        self.differs("D56", "nothing", "accept @N");
+        self.differs("D70", "nothing", "accept @N");
     }
 
     /// The two do not do the same, as difference `number` says.
@@ -289,6 +303,7 @@ impl Case<'_> {
             }
         }
         let outcome = match &self.before {
+            None if self.raw_body.is_some() => self.by_hand(&mut client),
             None => client.first_message(&envelope, &self.message),
             Some(before) => client
                 .first_message(&envelope, before)
@@ -298,6 +313,25 @@ impl Case<'_> {
             Ok(outcome) => describe(&outcome, self.body_hash),
             Err(error) => format!("the connection ended: {error}"),
         }
+    }
+}
+
+impl Case<'_> {
+    /// Step by step, for a body that [`Message`] would put in order.
+    fn by_hand(&self, client: &mut MilterClient) -> std::io::Result<Outcome> {
+        client.client(&self.client.0, self.client.1)?;
+        client.helo("client.example")?;
+        client.mail("anna@a.example")?;
+        client.rcpt("bob@b.example")?;
+        client.data()?;
+        for field in self.message.fields() {
+            client.header(&field.name, &field.value)?;
+        }
+        client.eoh()?;
+        if let Some(body) = self.raw_body.as_ref().filter(|body| !body.is_empty()) {
+            client.body(body)?;
+        }
+        client.end()
     }
 }
 

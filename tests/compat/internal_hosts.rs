@@ -38,3 +38,67 @@ fn networks() {
     pair.case("an IPv6 network").client("unknown", "2001:db8:1:2::3").want(SIGNED);
     pair.case("another IPv6 network").client("unknown", "2001:db9::1").untouched();
 }
+
+#[test]
+fn domains_and_odd_entries() {
+    let hosts = ".int.example\n!bad.int.example\n192.168.0.1/24\n 10.7.7.7\n::ffff:203.0.113.0/120\n2001:DB8:0:0:0:0:0:9\n";
+    let mut pair = Setup::signing("InternalHosts {dir}/hosts").file("hosts", hosts).start();
+    pair.case("a host below a domain").client("a.int.example", "198.51.100.1").want(SIGNED);
+    pair.case("far below it").client("a.b.INT.example", "198.51.100.1").want(SIGNED);
+    pair.case("not the domain itself").client("int.example", "198.51.100.1").untouched();
+    pair.case("an excluded host of it").client("bad.int.example", "198.51.100.1").untouched();
+    pair.case("leading blanks in a flat file do not matter").client("unknown", "10.7.7.7").want(SIGNED);
+    pair.case("a network written with host bits")
+        .client("unknown", "192.168.0.9")
+        .differs("D11", "nothing", SIGNED);
+    pair.case("IPv6 in another spelling")
+        .client("unknown", "2001:db8::9")
+        .differs("D11", "nothing", SIGNED);
+}
+
+#[test]
+fn ipv4_inside_ipv6() {
+    let mut pair = Setup::signing("InternalHosts 192.168.0.0/16").start();
+    pair.case("an IPv4 client").client("unknown", "192.168.5.5").want(SIGNED);
+    pair.case("the same client as the MTA's IPv6 socket sees it")
+        .client("unknown", "::ffff:192.168.5.5")
+        .differs("D12", "nothing", SIGNED);
+}
+
+#[test]
+fn everybody() {
+    let mut pair = Setup::signing("InternalHosts 0.0.0.0/0, ::/0").start();
+    pair.case("any IPv4 client").client("unknown", "203.0.113.77").want(SIGNED);
+    pair.case("any IPv6 client").client("unknown", "2001:db8::77").want(SIGNED);
+}
+
+#[test]
+fn patterns() {
+    let hosts = "10.9.*\n127.0.0.1\nmail-?.c.example\n 10.7.7.7\n";
+    let mut pair = Setup::signing("InternalHosts refile:{dir}/hosts").file("hosts", hosts).start();
+    pair.case("a pattern on the text of the address").client("unknown", "10.9.3.4").want(SIGNED);
+    pair.case("no text of that form").client("unknown", "10.10.9.4").untouched();
+    pair.case("a plain address in a refile").want(SIGNED);
+    pair.case("a line with leading blanks is no entry of a refile").client("unknown", "10.7.7.7").untouched();
+}
+
+#[test]
+fn an_external_ignore_list_changes_the_log_only() {
+    let mut pair = Setup::signing("ExternalIgnoreList 192.0.2.0/24").start();
+    pair.case("it does not make a client internal").client("unknown", "192.0.2.9").untouched();
+    pair.case("nor anybody else").client("far.c.example", "203.0.113.9").untouched();
+    pair.both_log("external host far.c.example");
+    for subject in crate::case::subjects() {
+        let log = pair.milter(subject).unwrap().log();
+        assert!(!log.contains("external host [192.0.2.9]"), "{subject:?}: {log}");
+    }
+}
+
+#[test]
+fn peers_are_let_through_at_once() {
+    let mut pair = Setup::signing("PeerList 192.0.2.0/24, .peer.example\nAlwaysAddARHeader yes").start();
+    pair.case("a peer's address").client("unknown", "192.0.2.9").want("accept @C");
+    pair.case("a peer's domain").client("mx.peer.example", "203.0.113.9").want("accept @C");
+    pair.case("an internal host is no peer").want(SIGNED);
+    pair.case("a stranger is none").client("unknown", "203.0.113.9").want("AR mx.test.example: none");
+}

@@ -6,7 +6,18 @@
 
 mod case;
 mod differences;
+mod command_line;
 mod outcome;
+mod process;
 mod signer;
 
+mod author;
+mod fields;
+mod forged;
 mod internal_hosts;
+mod keys;
+mod limits;
+mod origin;
+mod results;
+mod results_field;
+mod tables;
