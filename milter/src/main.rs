@@ -13,12 +13,14 @@ use base::log::{Facility, Sink, Syslog};
 use base::service::background::{self, PidFile, Side};
 use base::service::listen::{self, Address, Listener};
 use base::service::privileges::RunAs;
+use base::service::signals::Signals;
 use milter::active::{Active, PrivateKeys};
 use milter::cli::{self, DEFAULT_CONFIG, Invocation, Task};
 use milter::config::settings::{Process, UserSpec};
 use milter::config::{self, Origin, Settings, Socket};
 use milter::connection::Patience;
 use milter::server::{self, Limits};
+use tokio::runtime::Runtime;
 
 /// Standard input is read up to this size as a configuration.
 const LONGEST_CONFIG: u64 = 16 * 1024 * 1024;
@@ -106,18 +108,18 @@ impl Program {
         self.invocation.settings.iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect()
     }
 
-    /// `-e`: 0 and the value, 78 for a parameter that is not set, 65 for an unknown one.
+    /// `-e`: 0 and the values that were set, 78 for a parameter that is not set, 65 for an unknown
+    /// one.
     fn print_effective(&self, name: &str, raw: &config::Raw) -> u8 {
         if config::directives::find(name).is_none() {
             return self.fail(exit::DATAERR, &format!("{name}: unknown parameter"));
         }
-        match raw.effective(name) {
-            Some(value) => {
-                drop(writeln!(std::io::stdout(), "{value}"));
-                0
-            }
-            None => exit::CONFIG,
+        let values = raw.printed(name);
+        if values.is_empty() {
+            return exit::CONFIG;
         }
+        drop(writeln!(std::io::stdout(), "{}", values.join("\n")));
+        0
     }
 
     /// Everything between a sound configuration and the daemon's end. The order is OpenDKIM's:
@@ -155,8 +157,17 @@ impl Program {
         if let Some(mask) = process.umask {
             listen::set_umask(mask);
         }
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .enable_all()
+            .build()
+            .map_err(|error| (exit::OSERR, format!("starting threads: {error}")))?;
+        // Before there is a socket: whoever sees the daemon listen may already send it a signal.
+        let signals = {
+            let _in_runtime = runtime.enter();
+            Signals::listen().map_err(|error| (exit::OSERR, format!("taking over signals: {error}")))?
+        };
         let listeners = self.listeners(handed_over, &process)?;
-        self.serve(settings, origin.clone(), listeners)
+        self.serve(&runtime, settings, origin.clone(), listeners, signals)
     }
 
     fn listeners(
@@ -195,9 +206,11 @@ impl Program {
 
     fn serve(
         &self,
+        runtime: &Runtime,
         settings: Settings,
         origin: Origin,
         listeners: Vec<Listener>,
+        signals: Signals,
     ) -> Result<(), (u8, String)> {
         let command_line = self.settings();
         let limits = Limits {
@@ -208,16 +221,12 @@ impl Program {
             },
             drain: settings.limits.drain_timeout,
         };
-        let runtime = tokio::runtime::Builder::new_multi_thread()
-            .enable_all()
-            .build()
-            .map_err(|error| (exit::OSERR, format!("starting threads: {error}")))?;
         log::info!("Postrider milter v{} starting", env!("CARGO_PKG_VERSION"));
         let result = runtime.block_on(async {
             let active = Active::new(settings).map_err(|error| (exit::CONFIG, error))?;
             let active = Arc::new(ArcSwap::from_pointee(active));
             let reloaded = Arc::clone(&active);
-            server::run(listeners, active, limits, move || reload(&origin, &command_line, &reloaded))
+            server::run(listeners, signals, active, limits, move || reload(&origin, &command_line, &reloaded))
                 .await
                 .map_err(|error| (exit::OSERR, error.to_string()))
         });

@@ -27,20 +27,20 @@ pub struct Limits {
     pub drain: Duration,
 }
 
-/// Serves connections until a stop is asked for, then finishes the messages in hand.
+/// Serves connections until `signals` ask for a stop, then finishes the messages in hand.
 ///
 /// `reload` is called for each reload request and tells what has become of it; it must keep the
 /// old configuration when the new one is broken.
 ///
 /// # Errors
-/// When the listeners or signals cannot be taken over by the runtime.
+/// When the listeners cannot be taken over by the runtime.
 pub async fn run(
     listeners: Vec<Listener>,
+    mut signals: Signals,
     active: Arc<ArcSwap<Active>>,
     limits: Limits,
     mut reload: impl FnMut(),
 ) -> std::io::Result<()> {
-    let mut signals = Signals::listen()?;
     let names: Vec<String> = listeners.iter().map(Listener::name).collect();
     let drain = Arc::new(Drain::default());
     let (stop, stopped) = oneshot::channel();

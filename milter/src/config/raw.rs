@@ -99,7 +99,7 @@ impl Raw {
     }
 
     /// The value in force: as it was set, else the default. `None` for an unknown name and for a
-    /// parameter without either (`-e NAME`).
+    /// parameter without either.
     #[must_use]
     pub fn effective(&self, name: &str) -> Option<String> {
         let parameter = directives::find(name)?;
@@ -113,6 +113,25 @@ impl Raw {
     pub fn values(&self, name: &str) -> Vec<&str> {
         let lines = directives::find(name).and_then(|parameter| self.values.get(parameter.name));
         lines.into_iter().flatten().rev().map(|line| line.value.text()).collect()
+    }
+
+    /// What `-e NAME` prints, a line for each value that was set, the one in force first: switches
+    /// as `True` or `False`, numbers in decimal (OpenDKIM 2.11 observed). Nothing for a parameter
+    /// that is not set.
+    #[must_use]
+    pub fn printed(&self, name: &str) -> Vec<String> {
+        let print = |kind: Kind, text: &str| match kind {
+            Kind::Boolean => {
+                parse_boolean(text).map(|on| if on { "True" } else { "False" }.to_owned())
+            }
+            Kind::Integer => parse_integer(text).map(|number| number.to_string()),
+            Kind::String | Kind::DataSet | Kind::Action => None,
+        };
+        let Some(parameter) = directives::find(name) else { return Vec::new() };
+        self.values(name)
+            .into_iter()
+            .map(|text| print(parameter.kind, text).unwrap_or_else(|| text.to_owned()))
+            .collect()
     }
 
     /// The parameters whose value differs from `new` but which only a restart brings into force.

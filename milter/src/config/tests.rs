@@ -253,6 +253,17 @@ fn the_last_of_several_lines_counts_and_the_others_are_named() {
 }
 
 #[test]
+fn values_are_printed_as_opendkim_prints_them() {
+    let raw = read("Mode v\nMode s\nSyslog y\nSubDomains 0\nUMask 007\nDNSTimeout 0x10\n").raw;
+    let printed = |name: &str| raw.printed(name).join(" ");
+    assert_eq!(printed("mode"), "s v");
+    assert_eq!((printed("Syslog"), printed("SubDomains")), ("True".to_owned(), "False".to_owned()));
+    assert_eq!((printed("UMask"), printed("DNSTimeout")), ("7".to_owned(), "16".to_owned()));
+    // Defaults are not printed, and unknown names have no value.
+    assert_eq!((printed("SyslogFacility"), printed("NoSuchThing")), (String::new(), String::new()));
+}
+
+#[test]
 fn the_command_line_wins_and_is_named_in_reports() {
     let loaded = read_with("Mode v\nSocket inet:1\n", &[("Mode", "s"), ("Socket", "local:/run/x")]);
     let settings = loaded.settings.unwrap();

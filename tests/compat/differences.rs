@@ -1,0 +1,1 @@
+//! docs/differences/opendkim.md and the cases hold together (filled in below).

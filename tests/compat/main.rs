@@ -1,0 +1,23 @@
+//! Compatibility: every case runs on Debian's opendkim and on ours, and what comes of it is compared.
+//!
+//! Each case states what comes of it in both, in the notation of [`outcome`]. Where the two differ, the case names the
+//! number under which docs/differences/opendkim.md tells why; [`differences`] holds the numbers and the cases together.
+//! `SUBJECT=reference` or `SUBJECT=ours` runs one of the two alone.
+
+mod case;
+mod differences;
+mod command_line;
+mod outcome;
+mod process;
+mod signer;
+
+mod author;
+mod fields;
+mod forged;
+mod internal_hosts;
+mod keys;
+mod limits;
+mod origin;
+mod results;
+mod results_field;
+mod tables;
