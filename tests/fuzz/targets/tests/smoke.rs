@@ -14,47 +14,47 @@ const LONGEST: usize = 8192;
 
 #[test]
 fn packets() {
-    run("packets", 30_000);
+    run("packets", 15_000);
 }
 
 #[test]
 fn tag_list() {
-    run("tag_list", 200_000);
+    run("tag_list", 80_000);
 }
 
 #[test]
 fn signature() {
-    run("signature", 40_000);
+    run("signature", 20_000);
 }
 
 #[test]
 fn key_record() {
-    run("key_record", 20_000);
+    run("key_record", 10_000);
 }
 
 #[test]
 fn address() {
-    run("address", 200_000);
+    run("address", 80_000);
 }
 
 #[test]
 fn authres() {
-    run("authres", 100_000);
+    run("authres", 40_000);
 }
 
 #[test]
 fn configuration() {
-    run("configuration", 1_500);
+    run("configuration", 1_000);
 }
 
 #[test]
 fn data_set() {
-    run("data_set", 3_000);
+    run("data_set", 1_500);
 }
 
 #[test]
 fn header_and_body() {
-    run("header_and_body", 20_000);
+    run("header_and_body", 10_000);
 }
 
 /// Every target has a test above and seeds in its folder, and no folder is left over.
