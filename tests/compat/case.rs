@@ -8,6 +8,8 @@ use harness::message::Message;
 use harness::milter::{Conf, Milter, Subject};
 use harness::milter_client::{Envelope, MilterClient, Options, Outcome};
 use harness::scratch::Scratch;
+use harness::wait::wait_for;
+use nix::sys::signal::Signal;
 
 use crate::outcome::describe;
 
@@ -137,6 +139,29 @@ impl Pair {
     /// A case with mail from outside.
     pub fn outside(&mut self, why: &'static str, message: Message) -> Case<'_> {
         self.case(why).client("mx.c.example", "192.0.2.9").message(message)
+    }
+
+    /// Gives each program another configuration and SIGUSR1; mail from now on is treated by it, if it is sound.
+    pub fn reload(&self, conf: &str) {
+        for (subject, milter) in &self.milters {
+            let mut new = Conf::new().dns(*subject, &self.dns).line(&self.fill(conf));
+            if *subject == Subject::Ours {
+                new = new.set("MilterReplies", "always");
+            }
+            milter.configure(&new);
+            milter.signal(Signal::SIGUSR1);
+            // Ours reads it at once and says what came of it, OpenDKIM when the next connection arrives.
+            if *subject == Subject::Ours {
+                wait_for("the reload", || {
+                    let log = milter.log();
+                    ["configuration reloaded", "stays in force"].iter().any(|text| log.contains(text)).then_some(())
+                });
+            }
+        }
+    }
+
+    fn fill(&self, text: &str) -> String {
+        text.replace("{dir}", self.scratch.path().to_str().unwrap())
     }
 
     /// The log of one of the programs so far; none if it does not run.

@@ -167,7 +167,7 @@ fn what_is_printed() {
         assert_eq!(out, "False\n", "{subject:?}");
         let (_, out, _) = call(subject, &scratch, "DNSTimeout 0x10\n", &["-e", "DNSTimeout"]);
         assert_eq!(out, "16\n", "{subject:?}");
-        let (_, out, err) = call(subject, &scratch, "Mode s\n", &["-n"]);
+        let (_, out, err) = call(subject, &scratch, "Mode s\nSocket inet:1\n", &["-n"]);
         assert_eq!((out.as_str(), err.as_str()), ("", ""), "{subject:?}: a good file is no news");
         let (_, out, _) = call(subject, &scratch, "", &["-V"]);
         let name = subject.program().file_name().unwrap().to_string_lossy().into_owned();

@@ -5,6 +5,8 @@
 //! `SUBJECT=reference` or `SUBJECT=ours` runs one of the two alone.
 
 mod case;
+mod cross;
+mod cves;
 mod differences;
 mod command_line;
 mod outcome;
@@ -17,6 +19,7 @@ mod forged;
 mod internal_hosts;
 mod keys;
 mod limits;
+mod log_lines;
 mod origin;
 mod results;
 mod results_field;

@@ -1,0 +1,1 @@
+//! docs/cves.md (filled in below).
