@@ -58,17 +58,22 @@ impl fmt::Display for AddressError {
 pub fn first_address(value: &[u8]) -> Result<Address, AddressError> {
     let text = std::str::from_utf8(value).map_err(|_utf8| AddressError::BadBytes)?;
     let mut words: Vec<Token<'_>> = Vec::new();
+    // Known at each colon without looking at all words again.
+    let mut at_seen = false;
     let mut scan = Scan { rest: text };
     loop {
         match scan.next()? {
             Some(Token::Special('<')) => return scan.angle_address(),
-            Some(Token::Special(':')) if !words.iter().any(|word| matches!(word, Token::Special('@'))) => {
+            Some(Token::Special(':')) if !at_seen => {
                 // What came before was the name of a group.
                 words.clear();
             }
             Some(Token::Special(',' | ';')) | None if !words.is_empty() => return bare_address(&words),
             Some(Token::Special(',' | ';') | Token::Gap) => {}
-            Some(token) => words.push(token),
+            Some(token) => {
+                at_seen |= token == Token::Special('@');
+                words.push(token);
+            }
             None => return Err(AddressError::None),
         }
     }
@@ -273,6 +278,8 @@ mod tests {
         assert_eq!(read(&format!("{}@example.com", "a".repeat(600))), "TooLong");
         assert_eq!(read(&format!("a@{}com", "a.".repeat(200))), "TooLong");
         // Deep comments and long lists are read in one pass without recursion.
+        let routes = format!("{}@{}", ".".repeat(300_000), ":".repeat(300_000));
+        assert_eq!(read(&routes), "NotAnAddress");
         assert_eq!(read(&"(".repeat(200_000)), "NotClosed");
         assert_eq!(read(&",".repeat(200_000)), "None");
     }

@@ -241,7 +241,7 @@ async fn end_of_message(cx: &mut EomContext<Session>) -> Status {
     let Some(session) = &mut cx.data else { return Status::Tempfail };
     session.set_queue_id(queue_id.as_deref());
     let leading_space = ProtoOpts::from_bits_truncate(session.options()).contains(ProtoOpts::LEADING_SPACE);
-    let Ok(outcome) = CatchPanic(std::pin::pin!(pipeline::end_of_message(session, unix_now()))).await else {
+    let Ok(outcome) = CatchPanic(std::pin::pin!(pipeline::end_of_message(session))).await else {
         session.forget_message();
         return tell_panic(session);
     };

@@ -3,7 +3,6 @@
 use std::ffi::OsString;
 use std::path::PathBuf;
 
-use clap::error::ErrorKind;
 use clap::{Arg, ArgAction, ArgMatches, Command};
 
 /// Where the configuration is looked for when `-x` does not name it.
@@ -109,10 +108,7 @@ pub fn read(program: &str, arguments: impl IntoIterator<Item = OsString>) -> Res
     }
     let mut command = command().no_binary_name(true).bin_name(program.to_owned());
     let matches = command.try_get_matches_from_mut(arguments).map_err(|error| {
-        let text = match error.kind() {
-            ErrorKind::UnknownArgument => format!("{error}\n{}", command.render_usage()),
-            _ => error.to_string(),
-        };
+        let text = error.to_string();
         Usage(format!("{program}: {}\n", text.trim_start_matches("error: ").trim_end()))
     })?;
     let task = if matches.get_flag("help") {

@@ -71,6 +71,8 @@ pub struct Connection<S> {
     draining: Pin<Box<OwnedNotified>>,
     counted_in_message: bool,
     told: bool,
+    /// The end has a reason that is known here: the MTA's, or ours.
+    over: bool,
     _place: Option<Place>,
 }
 
@@ -90,6 +92,7 @@ impl<S> Connection<S> {
             draining,
             counted_in_message: false,
             told: false,
+            over: false,
             _place: place,
         }
     }
@@ -138,6 +141,15 @@ impl<S> Connection<S> {
         }
     }
 
+    /// Tells the log that the time is over.
+    fn silent(&mut self) -> io::Error {
+        self.over = true;
+        let seconds = monotonic_now().saturating_duration_since(self.heard).as_secs();
+        self.tell_end(&format!("the MTA was silent for {seconds} s and the connection is closed"));
+        log::debug!("a connection was idle for {seconds} s and is closed");
+        io::ErrorKind::TimedOut.into()
+    }
+
     fn note_written(&mut self, bytes: &[u8]) {
         if self.replies.feed(bytes) {
             self.watch.answered();
@@ -158,6 +170,13 @@ impl<S> Connection<S> {
 
 impl<S> Drop for Connection<S> {
     fn drop(&mut self) {
+        // indymilter says nothing of its own when it cannot read a packet that looked sound here.
+        if !self.over && self.watch.stage() != "QUIT" && !self.drain.begun.load(Ordering::Acquire) {
+            log::warn!(
+                "the connection is closed: the packet {} of the MTA is not understood",
+                self.watch.stage()
+            );
+        }
         if self.counted_in_message {
             self.drain.in_message.fetch_sub(1, Ordering::AcqRel);
         }
@@ -173,6 +192,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Connection<S> {
             Poll::Ready(Ok(())) => {
                 let fresh = buf.filled().get(before..).unwrap_or_default();
                 if fresh.is_empty() {
+                    this.over = true;
                     this.tell_end("the MTA closed the connection");
                     return Poll::Ready(Ok(()));
                 }
@@ -181,6 +201,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Connection<S> {
                 this.count();
                 Poll::Ready(sound.map_err(|error| {
                     this.told = true;
+                    this.over = true;
                     log::warn!(
                         "the MTA sent {error} (after {}); the connection is closed",
                         this.watch.stage()
@@ -189,16 +210,14 @@ impl<S: AsyncRead + Unpin> AsyncRead for Connection<S> {
                 }))
             }
             Poll::Ready(Err(error)) => {
+                this.over = true;
                 this.tell_end(&format!("the connection to the MTA broke ({error})"));
                 Poll::Ready(Err(error))
             }
             Poll::Pending if this.poll_drained(cx) => Poll::Ready(Ok(())),
             Poll::Pending => {
                 ready!(this.poll_patience(cx));
-                let seconds = monotonic_now().saturating_duration_since(this.heard).as_secs();
-                this.tell_end(&format!("the MTA was silent for {seconds} s and the connection is closed"));
-                log::debug!("a connection was idle for {seconds} s and is closed");
-                Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
+                Poll::Ready(Err(this.silent()))
             }
         }
     }
@@ -207,9 +226,21 @@ impl<S: AsyncRead + Unpin> AsyncRead for Connection<S> {
 impl<S: AsyncWrite + Unpin> AsyncWrite for Connection<S> {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
-        let written = ready!(Pin::new(&mut this.stream).poll_write(cx, buf))?;
-        this.note_written(buf.get(..written).unwrap_or(buf));
-        Poll::Ready(Ok(written))
+        match Pin::new(&mut this.stream).poll_write(cx, buf) {
+            Poll::Ready(Ok(written)) => {
+                this.note_written(buf.get(..written).unwrap_or(buf));
+                Poll::Ready(Ok(written))
+            }
+            Poll::Ready(Err(error)) => {
+                this.over = true;
+                Poll::Ready(Err(error))
+            }
+            // An MTA that takes no reply is as silent as one that sends nothing.
+            Poll::Pending => {
+                ready!(this.poll_patience(cx));
+                Poll::Ready(Err(this.silent()))
+            }
+        }
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

@@ -8,6 +8,9 @@ use std::fmt;
 
 /// Longest packet that is taken: indymilter refuses payloads of 1 MiB and more.
 pub const LONGEST_PACKET: usize = 1024 * 1024;
+/// Most strings in a packet: each costs far more memory than its bytes. Postfix sends two for a
+/// macro and one for an ESMTP parameter.
+pub const MOST_STRINGS: u32 = 4096;
 
 /// What is wrong with a packet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -18,6 +21,11 @@ pub enum PacketError {
     TooLong {
         /// The length that was announced, in bytes.
         announced: u32,
+    },
+    /// There are more than [`MOST_STRINGS`] strings in it.
+    TooManyStrings {
+        /// The command byte.
+        command: u8,
     },
     /// No command of the milter protocol.
     UnknownCommand(u8),
@@ -38,6 +46,9 @@ impl fmt::Display for PacketError {
             Self::Empty => write!(f, "a packet of length 0"),
             Self::TooLong { announced } => {
                 write!(f, "a packet of {announced} bytes (at most {LONGEST_PACKET} are taken)")
+            }
+            Self::TooManyStrings { command } => {
+                write!(f, "command {} with more than {MOST_STRINGS} strings", name(command))
             }
             Self::UnknownCommand(byte) => {
                 write!(f, "unknown command '{}'", byte.escape_ascii())
@@ -142,7 +153,7 @@ impl PacketWatch {
                 Part::Payload { command, left } => {
                     let take = bytes.len().min(left as usize);
                     let (here, after) = bytes.split_at_checked(take).unwrap_or((bytes, &[]));
-                    self.look(command, here);
+                    self.look(command, here)?;
                     bytes = after;
                     // `take` is at most `left`, so it fits.
                     let left = left - u32::try_from(take).unwrap_or(left);
@@ -198,7 +209,7 @@ impl PacketWatch {
         Ok(())
     }
 
-    fn look(&mut self, command: u8, bytes: &[u8]) {
+    fn look(&mut self, command: u8, bytes: &[u8]) -> Result<(), PacketError> {
         let seen = &mut self.payload;
         // Bodies are most of the traffic and have no strings.
         if command != b'B' && command != b'E' {
@@ -207,9 +218,13 @@ impl PacketWatch {
             }
             let ends = memchr::memchr_iter(0, bytes).count();
             seen.strings = seen.strings.saturating_add(u32::try_from(ends).unwrap_or(u32::MAX));
+            if seen.strings > MOST_STRINGS {
+                return Err(PacketError::TooManyStrings { command });
+            }
         }
         seen.length = seen.length.saturating_add(u32::try_from(bytes.len()).unwrap_or(u32::MAX));
         seen.last = bytes.last().copied().unwrap_or(seen.last);
+        Ok(())
     }
 
     fn finish(&mut self, command: u8) -> Result<(), PacketError> {
@@ -331,7 +346,13 @@ mod tests {
 
     #[test]
     fn broken_packets_are_named() {
-        let cases: [(Vec<u8>, &str); 12] = [
+        let many = MOST_STRINGS as usize + 1;
+        let cases: [(Vec<u8>, &str); 14] = [
+            (
+                packet(b'D', &[&b"C"[..], &[0].repeat(many)].concat()),
+                "command MACRO with more than 4096 strings",
+            ),
+            (packet(b'M', &[0].repeat(many)), "command MAIL with more than 4096 strings"),
             (vec![0, 0, 0, 0], "a packet of length 0"),
             (vec![255, 255, 255, 255], "a packet of 4294967295 bytes (at most 1048576 are taken)"),
             (packet(b'Z', b""), "unknown command 'Z'"),

@@ -17,8 +17,12 @@ const HARD_HEADER_FIELDS: usize = 20_000;
 /// Authentication-Results fields with our id that can be removed from one message; one that has
 /// more is deferred, never let through with them.
 const MOST_FORGED: usize = 10_000;
-/// Recipients that are remembered; Postfix sends at most 1000 by default.
+/// Recipients that are remembered, and the bytes of them; Postfix sends at most 1000 by default.
 const MOST_RECIPIENTS: usize = 10_000;
+const MOST_RECIPIENT_BYTES: usize = 4 * 1024 * 1024;
+/// The longest host name that is looked at, in bytes; the DNS knows none longer than 253. A table of
+/// hosts is asked for every part of a name, which takes time with the square of its length.
+const LONGEST_HOST: usize = 1024;
 /// Room for a header that is kept between messages of a connection; more is given back.
 const KEPT_HEADER_BYTES: usize = 32 * 1024;
 /// What stands for the MTA's name when it has told none (OpenDKIM's wording).
@@ -85,6 +89,7 @@ pub(crate) struct Message {
     pub(crate) queue_id: String,
     pub(crate) authenticated: bool,
     pub(crate) recipients: Vec<String>,
+    recipient_bytes: usize,
     pub(crate) headers: HeaderBlock,
     /// Fields that are ignored for everything, since their name has a semicolon in it.
     pub(crate) ignored_fields: usize,
@@ -144,6 +149,9 @@ impl Session {
     /// The client is known. Peers are let through, now and for every message.
     pub fn connect(&mut self, client: Client, mta_host: String, daemon_name: String) -> Step {
         self.client = client;
+        if self.client.host.len() > LONGEST_HOST {
+            self.client.host.clear();
+        }
         self.mta_host = mta_host;
         self.daemon_name = daemon_name;
         self.is_peer =
@@ -178,9 +186,12 @@ impl Session {
 
     /// A recipient, in brackets as MAIL and RCPT have it.
     pub fn recipient(&mut self, address: &[u8]) -> Step {
-        if self.message.recipients.len() < MOST_RECIPIENTS {
+        let message = &mut self.message;
+        let bytes = message.recipient_bytes.saturating_add(address.len());
+        if message.recipients.len() < MOST_RECIPIENTS && bytes <= MOST_RECIPIENT_BYTES {
+            message.recipient_bytes = bytes;
             let text = String::from_utf8_lossy(address);
-            self.message.recipients.push(text.trim_matches(['<', '>']).to_owned());
+            message.recipients.push(text.trim_matches(['<', '>']).to_owned());
         }
         Step::Continue
     }

@@ -1,4 +1,4 @@
-//! Runs the DKIM cases of the conformance suite through the DKIM core, as a milter would.
+//! Runs the conformance suite's cases of DKIM and of forged results through the milter's pure parts.
 //!
 //! The cases are no part of the repository: they are looked for at `POSTRIDER_VECTORS`, then
 //! beside the repository; without them there is nothing to do.
@@ -6,8 +6,10 @@
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "the helpers of a test are test code too")]
 
 use std::collections::HashMap;
+use std::io::Write as _;
 
 use base64::prelude::{BASE64_STANDARD, Engine as _};
+use milter::authres::could_be_ours;
 use milter::dkim::{HeaderBlock, KeyAnswer, SignatureResult, Verification, VerifyPolicy};
 use serde_json::Value;
 
@@ -16,14 +18,7 @@ const EXCEPTIONS: &[(&str, &str)] = &[];
 
 #[test]
 fn every_case_has_a_listed_result() {
-    let beside = concat!(env!("CARGO_MANIFEST_DIR"), "/../../shared/vectors/public.jsonl");
-    let path = std::env::var("POSTRIDER_VECTORS").unwrap_or_else(|_| beside.to_owned());
-    let Ok(text) = std::fs::read_to_string(path) else {
-        println!("skipped: no conformance vectors");
-        return;
-    };
-    let cases: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
-    let cases: Vec<&Value> = cases.iter().filter(|case| case["suite"] == "dkim").collect();
+    let Some(cases) = cases("dkim") else { return };
     assert!(cases.len() >= 100, "only {} DKIM cases", cases.len());
     let mut wrong = Vec::new();
     for case in &cases {
@@ -38,6 +33,43 @@ fn every_case_has_a_listed_result() {
     }
     println!("{} of {} cases as listed", cases.len() - wrong.len() - EXCEPTIONS.len(), cases.len());
     assert!(wrong.is_empty(), "\n{}", wrong.join("\n"));
+}
+
+#[test]
+fn forged_results_and_no_others_are_removed() {
+    let Some(cases) = cases("ar") else { return };
+    assert!(cases.len() >= 10, "only {} cases of Authentication-Results fields", cases.len());
+    for case in &cases {
+        let message = BASE64_STANDARD.decode(case["message"].as_str().unwrap()).unwrap();
+        let (headers, _) = split(&message);
+        for (verdict, ours) in [("removed", true), ("kept", false)] {
+            for value in case["expect"][verdict].as_array().into_iter().flatten() {
+                let value = value.as_str().unwrap().replace('\n', "\r\n");
+                let field = headers
+                    .iter()
+                    .find(|field| {
+                        field.is_called(b"Authentication-Results")
+                            && field.value.trim_ascii() == value.as_bytes()
+                    })
+                    .unwrap_or_else(|| panic!("{}: no field {value}", case["id"]));
+                let found = could_be_ours(field.value, |id| id == "mx.test.example");
+                assert_eq!(found, ours, "{}: {value}", case["id"]);
+            }
+        }
+    }
+}
+
+/// The cases of one suite; none, and a line about it, when they are not at hand.
+fn cases(suite: &str) -> Option<Vec<Value>> {
+    let beside = concat!(env!("CARGO_MANIFEST_DIR"), "/../../shared/vectors/public.jsonl");
+    let path = std::env::var("POSTRIDER_VECTORS").unwrap_or_else(|_| beside.to_owned());
+    let Ok(text) = std::fs::read_to_string(path) else {
+        // Not by println: the line is to be seen although the test succeeds.
+        std::io::stderr().write_all(b"skipped: no conformance vectors\n").unwrap();
+        return None;
+    };
+    let all = text.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+    Some(all.filter(|case| case["suite"] == suite).collect())
 }
 
 fn verify(case: &Value) -> Vec<SignatureResult> {

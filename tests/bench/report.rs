@@ -60,22 +60,22 @@ pub fn against(ours: Option<f64>, theirs: Option<f64>, bar: Option<f64>) -> (Str
 /// Prints both tables.
 pub fn print(rows: &[Row]) {
     println!("\nServer CPU for each message, ms: median (least–most)");
-    println!("{:<44} {:>24} {:>24} {:>6}  bar", "", "opendkim", "postrider-milter", "ratio");
+    println!("{:<46} {:>24} {:>24} {:>6}  bar", "", "opendkim", "postrider-milter", "ratio");
     for row in rows {
         let (theirs, ours) = (Spread::of(&row.theirs, "server_ms"), Spread::of(&row.ours, "server_ms"));
         let (ratio, verdict) =
             against(ours.as_ref().map(|s| s.median), theirs.as_ref().map(|s| s.median), row.case.bar);
         let text = |spread: Option<Spread>| spread.map_or_else(|| "-".into(), |spread| spread.text(3));
-        println!("{:<44} {:>24} {:>24} {ratio:>6}  {verdict}", row.case.title(), text(theirs), text(ours));
+        println!("{:<46} {:>24} {:>24} {ratio:>6}  {verdict}", row.case.title(), text(theirs), text(ours));
     }
     println!("\nRate and latency: messages/s, p50 ms, p99 ms (medians)");
-    println!("{:<44} {:>30} {:>30}", "", "opendkim", "postrider-milter");
+    println!("{:<46} {:>30} {:>30}", "", "opendkim", "postrider-milter");
     for row in rows {
         let cell = |runs: &[Value]| {
             let figure = |name| Spread::of(runs, name).map_or(f64::NAN, |spread| spread.median);
             format!("{:>8.0} {:>8.2} {:>8.2}", figure("per_second"), figure("p50_ms"), figure("p99_ms"))
         };
-        println!("{:<44} {:>30} {:>30}", row.case.title(), cell(&row.theirs), cell(&row.ours));
+        println!("{:<46} {:>30} {:>30}", row.case.title(), cell(&row.theirs), cell(&row.ours));
     }
 }
 

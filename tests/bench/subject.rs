@@ -86,17 +86,12 @@ impl Bench {
 
     /// The configuration. Clients on 127.0.0.1 get their mail signed, all others verified. Both servers
     /// hold the key in memory: with a KeyTable opendkim would read it again for each message.
-    fn configuration(&self, subject: Subject, key: Key) -> String {
+    fn configuration(&self, key: Key) -> String {
         let folder = self.folder.display();
         let selector = key.selector();
         let algorithm = match key {
             Key::Rsa => "rsa-sha256",
             Key::Ed25519 => "ed25519-sha256",
-        };
-        // libunbound, in opendkim, writes a port after '@'.
-        let port = match subject {
-            Subject::OpenDkim => format!("@{}", self.dns_port),
-            Subject::Postrider => format!(":{}", self.dns_port),
         };
         format!(
             "Syslog no\n\
@@ -111,7 +106,8 @@ impl Bench {
              RequireSafeKeys no\n\
              InternalHosts 127.0.0.1/32\n\
              AuthservID mx.bench.example\n\
-             Nameservers 127.0.0.1{port}\n"
+             Nameservers 127.0.0.1@{}\n",
+            self.dns_port
         )
     }
 
@@ -121,7 +117,7 @@ impl Bench {
     /// When it does not start within ten seconds; its own words are part of the text.
     pub fn start(&self, subject: Subject, key: Key) -> io::Result<Running> {
         let configuration = self.folder.join(format!("{}-{}.conf", subject.name(), key.selector()));
-        fs::write(&configuration, self.configuration(subject, key))?;
+        fs::write(&configuration, self.configuration(key))?;
         let socket = self.folder.join("milter.sock");
         fs::remove_file(&socket)
             .or_else(|e| if e.kind() == io::ErrorKind::NotFound { Ok(()) } else { Err(e) })?;

@@ -2,7 +2,7 @@
 
 # What the image consists of; another recipe makes another image.
 SUITE=bookworm
-RECIPE="$SUITE minbase systemd systemd-sysv dbus, postfix downloaded, 2"
+RECIPE="$SUITE minbase systemd systemd-sysv dbus, postfix downloaded, 3"
 
 say() { printf 'boot: %s\n' "$*"; }
 
@@ -40,8 +40,9 @@ make_image() {
     cp /etc/apt/apt.conf.d/99* "$IMAGE/etc/apt/apt.conf.d/" 2> /dev/null || true
     chroot "$IMAGE" sh -c 'apt-get update && apt-get install -y --download-only --no-install-recommends postfix' \
         >> "$log" 2>&1 < /dev/null || { tail -n 20 "$log" >&2; return 1; }
-    rm -f "$IMAGE/etc/resolv.conf" "$IMAGE"/etc/apt/apt.conf.d/99*
+    rm -f "$IMAGE"/etc/apt/apt.conf.d/99*
     echo '127.0.0.1 localhost' > "$IMAGE/etc/hosts"
+    echo 'nameserver 127.0.0.1' > "$IMAGE/etc/resolv.conf"
     mkdir -p "$IMAGE/etc/systemd/journald.conf.d"
     printf '[Journal]\nStorage=volatile\n' > "$IMAGE/etc/systemd/journald.conf.d/volatile.conf"
     systemctl --root="$IMAGE" disable apt-daily.timer apt-daily-upgrade.timer > /dev/null 2>&1 || true

@@ -1,4 +1,4 @@
-//! What others say of a message's DKIM signatures: dkimpy, Mail::DKIM and mail-auth.
+//! What others say of a message's DKIM signatures: dkimpy, Mail::DKIM, mail-auth, OpenDKIM.
 
 use std::fmt::Write as _;
 use std::process::Command;
@@ -8,6 +8,8 @@ use mail_auth::{AuthenticatedMessage, DkimResult, MessageAuthenticator};
 
 use crate::dns::{Dns, Zone};
 use crate::message::{Message, tag};
+use crate::milter::{Conf, Milter, Subject};
+use crate::milter_client::{Envelope, MilterClient};
 use crate::scratch::Scratch;
 
 /// One signature as one judge sees it.
@@ -27,8 +29,9 @@ pub struct Opinion {
 
 /// Fails the test unless `message` has exactly `signatures` DKIM signatures, and every judge says `pass` to every one.
 ///
-/// The key records come from `zone`. Debian 12's Mail::DKIM (1.20230212) knows no Ed25519: it is not asked about
-/// such signatures; dkimpy and mail-auth are.
+/// The key records come from `zone`. Debian 12's Mail::DKIM (1.20230212) knows no Ed25519; Debian's OpenDKIM, as a
+/// verifying milter, is asked about such signatures instead. RSA is judged by dkimpy, Mail::DKIM and mail-auth,
+/// Ed25519 by dkimpy, mail-auth and OpenDKIM.
 #[track_caller]
 pub fn assert_verified(message: &[u8], zone: &Zone, signatures: usize) {
     let found = Message::parse(message).all("DKIM-Signature");
@@ -64,6 +67,9 @@ pub fn opinions(message: &[u8], zone: &Zone) -> Vec<Opinion> {
             .extend(String::from_utf8_lossy(&output.stdout).lines().filter_map(|line| parse(judge, line)));
     }
     opinions.extend(mail_auth(message, zone));
+    if Message::parse(message).all("DKIM-Signature").iter().any(|value| knows(OPENDKIM, &tag(value, "a"))) {
+        opinions.extend(opendkim(message, zone));
+    }
     opinions.retain(|opinion| knows(opinion.judge, &opinion.algorithm));
     opinions
 }
@@ -97,6 +103,38 @@ fn mail_auth(message: &[u8], zone: &Zone) -> Vec<Opinion> {
     })
 }
 
+/// Debian's OpenDKIM as a milter that verifies.
+fn opendkim(message: &[u8], zone: &Zone) -> Vec<Opinion> {
+    let (scratch, dns) = (Scratch::new("opendkim"), Dns::start(zone.clone()));
+    let subject = Subject::Reference;
+    let conf = Conf::verifying(&scratch, "judge", "judge.example")
+        .set("MaximumSignaturesToVerify", "20")
+        .dns(subject, &dns);
+    let milter = Milter::start(&scratch, "judge", subject, &conf);
+    let stranger = Envelope { client_address: Some([203, 0, 113, 5].into()), ..Envelope::default() };
+    let message = Message::parse(message).without("Authentication-Results");
+    let outcome = MilterClient::connect(&milter).first_message(&stranger, &message).unwrap();
+    let judged = outcome.apply(&message);
+    let results = judged.first("Authentication-Results");
+    results
+        .split(';')
+        .filter_map(|part| {
+            let mut words = part.split_whitespace();
+            let verdict = words.next()?.strip_prefix("dkim=")?.to_owned();
+            let property = |name: &str| {
+                part.split_whitespace().find_map(|word| word.strip_prefix(name)).map(str::to_owned)
+            };
+            Some(Opinion {
+                judge: OPENDKIM,
+                algorithm: property("header.a=")?,
+                domain: property("header.d=")?,
+                selector: property("header.s=")?,
+                verdict,
+            })
+        })
+        .collect()
+}
+
 /// `ALGORITHM DOMAIN SELECTOR VERDICT`
 fn parse(judge: &'static str, line: &str) -> Option<Opinion> {
     let mut words = line.splitn(4, ' ').map(str::to_owned);
@@ -110,13 +148,18 @@ fn parse(judge: &'static str, line: &str) -> Option<Opinion> {
 }
 
 fn knows(judge: &str, algorithm: &str) -> bool {
-    judge != MAIL_DKIM || algorithm.starts_with("rsa")
+    match judge {
+        MAIL_DKIM => algorithm.starts_with("rsa"),
+        OPENDKIM => algorithm.starts_with("ed25519"),
+        _ => true,
+    }
 }
 
 const DKIMPY: &str = "dkimpy";
 const MAIL_DKIM: &str = "Mail::DKIM";
 const MAIL_AUTH: &str = "mail-auth";
-const JUDGES: [&str; 3] = [DKIMPY, MAIL_DKIM, MAIL_AUTH];
+const OPENDKIM: &str = "OpenDKIM";
+const JUDGES: [&str; 4] = [DKIMPY, MAIL_DKIM, MAIL_AUTH, OPENDKIM];
 
 /// Judges in other languages: their program and script. Python is Debian's, which has Debian's modules.
 const SCRIPTS: [(&str, &str, &str); 2] = [
