@@ -154,7 +154,10 @@ impl Pair {
             if *subject == Subject::Ours {
                 wait_for("the reload", || {
                     let log = milter.log();
-                    ["configuration reloaded", "stays in force"].iter().any(|text| log.contains(text)).then_some(())
+                    ["configuration reloaded", "stays in force"]
+                        .iter()
+                        .any(|text| log.contains(text))
+                        .then_some(())
                 });
             }
         }
@@ -330,9 +333,9 @@ impl Case<'_> {
         let outcome = match &self.before {
             None if self.raw_body.is_some() => self.by_hand(&mut client),
             None => client.first_message(&envelope, &self.message),
-            Some(before) => client
-                .first_message(&envelope, before)
-                .and_then(|_| client.message(&envelope, &self.message)),
+            Some(before) => {
+                client.first_message(&envelope, before).and_then(|_| client.message(&envelope, &self.message))
+            }
         };
         match outcome {
             Ok(outcome) => describe(&outcome, self.body_hash),

@@ -20,11 +20,23 @@ fn messages() -> Vec<(&'static str, Message)> {
         ("no body", plain().body("")),
         ("blank lines only", plain().body("\r\n\r\n\r\n")),
         ("blanks and blank lines", plain().body(" a\t b  \r\n\r\n \t\r\nc \r\n\r\n \r\n")),
-        ("folds and blanks in fields", plain().without("Subject").raw_field("SUBJECT", b"  a \r\n\t b\r\n   c  ")),
+        (
+            "folds and blanks in fields",
+            plain().without("Subject").raw_field("SUBJECT", b"  a \r\n\t b\r\n   c  "),
+        ),
         ("a field without a blank", plain().raw_field("Cc", b"c@b.example")),
-        ("an empty field and one that begins with a fold", plain().raw_field("Cc", b"").raw_field("Reply-To", b"\r\n anna@a.example")),
-        ("fields twice", plain().field("Cc", "c@b.example").field("cc", "d@b.example").field("To", "e@b.example")),
-        ("8-bit text", plain().without("Subject").field("Subject", "gr\u{fc}n").body("gr\u{fc}n\r\n\u{20ac}\r\n")),
+        (
+            "an empty field and one that begins with a fold",
+            plain().raw_field("Cc", b"").raw_field("Reply-To", b"\r\n anna@a.example"),
+        ),
+        (
+            "fields twice",
+            plain().field("Cc", "c@b.example").field("cc", "d@b.example").field("To", "e@b.example"),
+        ),
+        (
+            "8-bit text",
+            plain().without("Subject").field("Subject", "gr\u{fc}n").body("gr\u{fc}n\r\n\u{20ac}\r\n"),
+        ),
         ("a dot line and long lines", plain().body(format!(".\r\n..\r\n{}\r\n", "x".repeat(2000)))),
         ("a large body", plain().body("0123456789 abcdef\r\n".repeat(10_000))),
     ]
@@ -54,12 +66,16 @@ fn what_one_signs_the_other_verifies() {
             let signer = Milter::start(&scratch, &name, subject, &conf);
             for (why, message) in messages() {
                 let local = Envelope { client_address: Some([127, 0, 0, 1].into()), ..Envelope::default() };
-                let signed = MilterClient::connect(&signer).first_message(&local, &message).unwrap().apply(&message);
+                let signed =
+                    MilterClient::connect(&signer).first_message(&local, &message).unwrap().apply(&message);
                 for (judge, verifier) in &verifiers {
-                    let outcome = MilterClient::connect(verifier).first_message(&Envelope::default(), &signed).unwrap();
+                    let outcome =
+                        MilterClient::connect(verifier).first_message(&Envelope::default(), &signed).unwrap();
                     let got = describe(&outcome, false);
                     if got != "AR mx.test.example: pass a.example/s" {
-                        wrong.push(format!("{canonicalization}, {why}: signed by {subject:?}, {judge:?} says {got}"));
+                        wrong.push(format!(
+                            "{canonicalization}, {why}: signed by {subject:?}, {judge:?} says {got}"
+                        ));
                     }
                 }
             }

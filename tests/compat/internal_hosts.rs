@@ -33,7 +33,9 @@ fn networks() {
     pair.case("an address that is excluded").client("unknown", "192.0.2.7").untouched();
     pair.case("a wider network").client("unknown", "198.51.1.1").want(SIGNED);
     pair.case("a network excluded from it").client("unknown", "198.51.100.1").untouched();
-    pair.case("an address included again: the more precise entry wins").client("unknown", "198.51.100.9").want(SIGNED);
+    pair.case("an address included again: the more precise entry wins")
+        .client("unknown", "198.51.100.9")
+        .want(SIGNED);
     pair.case("outside").client("unknown", "203.0.113.1").untouched();
     pair.case("an IPv6 network").client("unknown", "2001:db8:1:2::3").want(SIGNED);
     pair.case("another IPv6 network").client("unknown", "2001:db9::1").untouched();
@@ -51,9 +53,7 @@ fn domains_and_odd_entries() {
     pair.case("a network written with host bits")
         .client("unknown", "192.168.0.9")
         .differs("D11", "nothing", SIGNED);
-    pair.case("IPv6 in another spelling")
-        .client("unknown", "2001:db8::9")
-        .differs("D11", "nothing", SIGNED);
+    pair.case("IPv6 in another spelling").client("unknown", "2001:db8::9").differs("D11", "nothing", SIGNED);
 }
 
 #[test]

@@ -32,14 +32,16 @@ fn formats() {
 #[test]
 fn small_keys_sign() {
     let (pem, _) = crate::signer::rsa_key(1024);
-    let mut pair = Setup::new("Domain a.example\nSelector s\nKeyFile {dir}/small").secret("small", &pem).start();
+    let mut pair =
+        Setup::new("Domain a.example\nSelector s\nKeyFile {dir}/small").secret("small", &pem).start();
     pair.case("keys of 1024 bits are still in use").want("sign a.example/s");
 }
 
 #[test]
 fn unsafe_keys_when_that_is_allowed() {
     let conf = "KeyTable {dir}/keys\nSigningTable refile:{dir}/senders\nRequireSafeKeys no";
-    let setup = Setup::new(conf).file("keys", "one a.example:s:{dir}/wide\n").file("senders", "*@a.example one\n");
+    let setup =
+        Setup::new(conf).file("keys", "one a.example:s:{dir}/wide\n").file("senders", "*@a.example one\n");
     let mut pair = setup.file("wide", harness::keys::RSA.pem).start();
     pair.case("RequireSafeKeys no warns and signs").want("sign a.example/s");
     pair.both_log("key data is not secure");
@@ -48,15 +50,18 @@ fn unsafe_keys_when_that_is_allowed() {
 #[test]
 fn a_group_of_nobody_else_may_read() {
     let conf = "KeyTable {dir}/keys\nSigningTable refile:{dir}/senders";
-    let setup = Setup::new(conf).file("keys", "one a.example:s:{dir}/rsa\n").file("senders", "*@a.example one\n");
-    let setup = setup.with(|scratch| fs::set_permissions(scratch.file("rsa"), fs::Permissions::from_mode(0o640)).unwrap());
+    let setup =
+        Setup::new(conf).file("keys", "one a.example:s:{dir}/rsa\n").file("senders", "*@a.example one\n");
+    let setup = setup
+        .with(|scratch| fs::set_permissions(scratch.file("rsa"), fs::Permissions::from_mode(0o640)).unwrap());
     setup.start().case("mode 0640 when nobody else is in the group").want("sign a.example/s");
 }
 
 #[test]
 fn a_key_file_that_is_replaced() {
     let conf = "KeyTable {dir}/keys\nSigningTable refile:{dir}/senders";
-    let setup = Setup::new(conf).file("keys", "one a.example:s:{dir}/rsa\n").file("senders", "*@a.example one\n");
+    let setup =
+        Setup::new(conf).file("keys", "one a.example:s:{dir}/rsa\n").file("senders", "*@a.example one\n");
     let mut pair = setup.start();
     pair.case("at first").want("sign a.example/s");
     fs::rename(pair.scratch.file("rsa"), pair.scratch.file("away")).unwrap();

@@ -29,7 +29,7 @@ fn signing() {
         "no signing table match for 'x@z.example'",
         "mx.c.example [192.0.2.9] not internal",
         "not authenticated",
-        "no MTA name match (host=mx.c.example, MTA=smtpd)",
+        "no MTA name match (host=mx.test.example, MTA=smtpd)",
         "no macros match",
     ] {
         pair.both_log(&format!("{JOB}{line}"));
@@ -57,7 +57,8 @@ fn verifying() {
     let mut pair = setup.zone(|zone| zone.txt("gone._domainkey.a.example", "v=DKIM1; p=")).start();
     let good = || signature("a.example", "s").sign(&plain());
     pair.outside("good", good()).want("AR mx.test.example: pass a.example/s");
-    pair.outside("bad", good().body("Hallo!\n")).want("AR mx.test.example: fail a.example/s, 550 5.7.0 bad DKIM signature data");
+    pair.outside("bad", good().body("Hallo!\n"))
+        .want("AR mx.test.example: fail a.example/s, 550 5.7.0 bad DKIM signature data");
     pair.outside("no key", signature("a.example", "none").sign(&plain())).differs(
         "D41",
         "AR mx.test.example: fail a.example/none",
@@ -68,7 +69,11 @@ fn verifying() {
         "AR mx.test.example: fail a.example/gone, reject",
         "AR mx.test.example: permerror a.example/gone, 550 5.7.0 bad DKIM signature data",
     );
-    pair.outside("unsigned", plain()).differs("D70", "550 5.7.0 no DKIM signature data", "550 5.7.0 no DKIM signature data @N");
+    pair.outside("unsigned", plain()).differs(
+        "D70",
+        "550 5.7.0 no DKIM signature data",
+        "550 5.7.0 no DKIM signature data @N",
+    );
     for line in [
         "DKIM verification successful",
         "s=s d=a.example a=rsa-sha256 SSL",

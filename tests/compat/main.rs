@@ -5,10 +5,10 @@
 //! `SUBJECT=reference` or `SUBJECT=ours` runs one of the two alone.
 
 mod case;
+mod command_line;
 mod cross;
 mod cves;
 mod differences;
-mod command_line;
 mod outcome;
 mod process;
 mod signer;

@@ -20,7 +20,9 @@ fn unsigned_mail() {
 fn names() {
     let mut pair = Setup::verifying("").start();
     pair.outside("the MTA's name", good()).want("AR mx.test.example: pass a.example/s");
-    pair.outside("an MTA that does not say its name", good()).no_macro("j").want("AR unknown-host: pass a.example/s");
+    pair.outside("an MTA that does not say its name", good())
+        .no_macro("j")
+        .want("AR unknown-host: pass a.example/s");
     drop(pair);
     let mut pair = Setup::verifying("AuthservID Auth.Example").start();
     pair.outside("a name that is set", good()).want("AR Auth.Example: pass a.example/s");
@@ -31,7 +33,9 @@ fn names() {
     drop(pair);
     let mut pair = Setup::verifying("AuthservIDWithJobID yes").start();
     pair.outside("with the queue id", good()).want("AR mx.test.example/4Xq2Test01z1: pass a.example/s");
-    pair.outside("of which nothing is known", good()).no_macro("i").want("AR mx.test.example/(unknown-jobid): pass a.example/s");
+    pair.outside("of which nothing is known", good())
+        .no_macro("i")
+        .want("AR mx.test.example/(unknown-jobid): pass a.example/s");
 }
 
 #[test]

@@ -19,7 +19,9 @@ fn flat_forms_and_their_order() {
     pair.case("then the domain").from("bob@sub.a.example").want("sign sub.a.example/s3");
     pair.case("then user@.parent").from("bob@deep.a.example").want("sign a.example/s2");
     pair.case("then .parent").from("carl@deep.sub.a.example").want("sign a.example/s1");
-    pair.case(".parent is not the parent itself, which has a line of its own").from("bob@a.example").want("sign a.example/s1");
+    pair.case(".parent is not the parent itself, which has a line of its own")
+        .from("bob@a.example")
+        .want("sign a.example/s1");
     pair.case("user@* for any domain").from("root@z.example").want("sign z.example/s4");
     pair.case("no form matches").from("anna@z.example").untouched();
     pair.case("case does not matter").from("ANNA@Sub.A.example").want("sign a.example/s2");
@@ -39,7 +41,9 @@ fn patterns_in_order() {
     let mut pair = tables("SigningTable refile:{dir}/senders", senders).start();
     pair.case("the first line that matches").from("newsletter@a.example").want("sign a.example/s2");
     pair.case("the second").want("sign a.example/s1");
-    pair.case("a pattern over labels; d= is the key's").from("x@b.sub.a.example").want("sign sub.a.example/s3");
+    pair.case("a pattern over labels; d= is the key's")
+        .from("x@b.sub.a.example")
+        .want("sign sub.a.example/s3");
     pair.case("dots and plus are themselves").from("x.y+z@d.example").want("sign d.example/s4");
     pair.case("a dot is not any character").from("x.yyz@d.example").untouched();
     pair.case("case does not matter").from("NEWS@A.example").want("sign a.example/s2");
@@ -47,13 +51,28 @@ fn patterns_in_order() {
 
 #[test]
 fn several_signatures() {
-    let mut pair = tables("SigningTable refile:{dir}/senders\nMultipleSignatures yes", "*@a.example one\nanna@a.example two\nanna@* any\n*@b.example any\nbob@* one\n").start();
-    pair.case("every line that matches signs, each above the one before")
-        .differs("D21", "sign a.example/s1, sign a.example/s4", "sign a.example/s1, sign a.example/s2, sign a.example/s4");
+    let mut pair = tables(
+        "SigningTable refile:{dir}/senders\nMultipleSignatures yes",
+        "*@a.example one\nanna@a.example two\nanna@* any\n*@b.example any\nbob@* one\n",
+    )
+    .start();
+    pair.case("every line that matches signs, each above the one before").differs(
+        "D21",
+        "sign a.example/s1, sign a.example/s4",
+        "sign a.example/s1, sign a.example/s2, sign a.example/s4",
+    );
     pair.case("two lines that match").from("bob@b.example").want("sign b.example/s4, sign a.example/s1");
     drop(pair);
-    let mut pair = tables("SigningTable {dir}/senders\nMultipleSignatures yes", "a.example one\nanna@a.example two\n* any\n").start();
-    pair.case("in a flat table every form that is there").differs("D21", "sign a.example/s2, sign a.example/s4", "sign a.example/s2, sign a.example/s1, sign a.example/s4");
+    let mut pair = tables(
+        "SigningTable {dir}/senders\nMultipleSignatures yes",
+        "a.example one\nanna@a.example two\n* any\n",
+    )
+    .start();
+    pair.case("in a flat table every form that is there").differs(
+        "D21",
+        "sign a.example/s2, sign a.example/s4",
+        "sign a.example/s2, sign a.example/s1, sign a.example/s4",
+    );
 }
 
 #[test]
@@ -71,7 +90,9 @@ fn rsa_and_ed25519() {
 
 #[test]
 fn ed25519_alone() {
-    let mut pair = Setup::new("Domain a.example\nSelector e\nKeyFile {dir}/ed\nSignatureAlgorithm ed25519-sha256").start();
+    let mut pair =
+        Setup::new("Domain a.example\nSelector e\nKeyFile {dir}/ed\nSignatureAlgorithm ed25519-sha256")
+            .start();
     pair.case("an Ed25519 key when the algorithm says so").want("sign a.example/e a=ed25519-sha256");
 }
 
@@ -113,17 +134,26 @@ fn keys_in_the_table_itself() {
 
 #[test]
 fn empty_tables() {
-    let mut pair = Setup::new("KeyTable {dir}/keys\nSigningTable refile:{dir}/senders").file("keys", "").file("senders", "").start();
+    let mut pair = Setup::new("KeyTable {dir}/keys\nSigningTable refile:{dir}/senders")
+        .file("keys", "")
+        .file("senders", "")
+        .start();
     pair.case("empty tables sign nothing").untouched();
 }
 
 #[test]
 fn entries_that_cannot_be_used() {
     let keys = "short a.example:s1\ngone a.example:s2:{dir}/gone\nbad a.example:s3:{dir}/bad\nwide a.example:s4:{dir}/wide\n";
-    let senders = "a@a.example short\nb@a.example gone\nc@a.example bad\nd@a.example wide\ne@a.example unknown\n";
+    let senders =
+        "a@a.example short\nb@a.example gone\nc@a.example bad\nd@a.example wide\ne@a.example unknown\n";
     let deferred = "451 4.7.5 DKIM signing is not possible at the moment, try again later @N";
     let conf = "KeyTable {dir}/keys\nSigningTable refile:{dir}/senders";
-    let setup = Setup::new(conf).ours("CheckSigningTable no").file("keys", keys).file("senders", senders).secret("bad", "no key\n").file("wide", harness::keys::RSA.pem);
+    let setup = Setup::new(conf)
+        .ours("CheckSigningTable no")
+        .file("keys", keys)
+        .file("senders", senders)
+        .secret("bad", "no key\n")
+        .file("wide", harness::keys::RSA.pem);
     let mut pair = setup.start();
     for (why, from) in [
         ("too few fields in KeyTable", "a@a.example"),
@@ -133,5 +163,9 @@ fn entries_that_cannot_be_used() {
     ] {
         pair.case(why).from(from).differs("D26", "tempfail @N", deferred);
     }
-    pair.case("a key file that holds no key").from("c@a.example").differs("D27", "451 4.7.0 resource unavailable", "451 4.7.0 internal DKIM error @N");
+    pair.case("a key file that holds no key").from("c@a.example").differs(
+        "D27",
+        "451 4.7.0 resource unavailable",
+        "451 4.7.0 internal DKIM error @N",
+    );
 }
