@@ -43,6 +43,8 @@ fn scratch() -> Scratch {
     scratch.write("flat", "a.example unknown\n");
     scratch.write("nokey", "*@a.example\n");
     scratch.write("empty", "");
+    scratch.write("lua", "return nil\n");
+    scratch.write("message", "From: x@a.example\n\nx\n");
     scratch
 }
 
@@ -87,13 +89,14 @@ fn configurations_that_are_checked() {
         same("names in any case, CRLF", "mODE v\r\nsubdomains Yes\r\n", CHECK, 0),
         same("an unknown name", "Nonsense x\n", CHECK, 78),
         same("a name of old", "ADSPAction reject\n", CHECK, 78),
-        differs(
-            "D5",
-            "an unknown name that is to be tolerated",
-            "UnknownParameters warn\nADSPAction reject\n",
-            78,
-            0,
-        ),
+        Call {
+            why: "names of old that are to be tolerated",
+            conf: "ADSPAction reject\n",
+            arguments: &["-n", "-X"],
+            reference: 78,
+            ours: 0,
+            number: "D5",
+        },
         same("no value", "Mode\n", CHECK, 78),
         same("a number that is none", "DNSTimeout soon\n", CHECK, 78),
         same("a switch that is neither", "Syslog maybe\n", CHECK, 78),
@@ -138,6 +141,14 @@ fn configurations_that_are_checked() {
         differs("D7", "a part of the body", "MaximumSignedBytes 100\n", 0, 78),
         differs("D7", "the same by recipient", "BodyLengthDB list@a.example\n", 0, 78),
         differs("D8", "rewriting of fields", "ReplaceHeaders From\n", 0, 78),
+        differs("D8", "a script that decides", "FinalPolicyScript {dir}/lua\n", 0, 78),
+        differs(
+            "D57",
+            "a key file of KeyTable that is not there",
+            "KeyTable csl:one=a.example:s:{dir}/none\nSigningTable csl:a.example=one\n",
+            0,
+            78,
+        ),
         differs(
             "D10",
             "a key that KeyTable does not have",
@@ -170,6 +181,14 @@ fn arguments() {
         same("a word too many", "", &["-n", "word"], 64),
         same("a flag without its value", "", &["-p"], 64),
         same("-V", "", &["-V"], 0),
+        Call {
+            why: "-t",
+            conf: "",
+            arguments: &["-t", "{dir}/message"],
+            reference: 0,
+            ours: 64,
+            number: "D55",
+        },
         same("no socket", "", &["-f"], 78),
         Call {
             why: "a socket of no known kind is a mistake in the configuration",
@@ -233,5 +252,25 @@ fn what_is_printed() {
         let (_, out, _) = call(subject, &scratch, "", &["-V"]);
         let name = subject.program().file_name().unwrap().to_string_lossy().into_owned();
         assert!(out.starts_with(&format!("{name}: ")) && out.contains("rsa-sha256"), "{subject:?}: {out}");
+    }
+}
+
+/// Differences D1, D3 and D13.
+#[test]
+fn all_mistakes_are_shown_and_doubts_are_told() {
+    let scratch = scratch();
+    for subject in subjects() {
+        let (_, _, err) = call(subject, &scratch, "Mode s\nNonsense x\nOdd y\n", &["-n"]);
+        assert!(err.contains("Nonsense") || err.contains("line 2"), "{subject:?}: {err}");
+        assert_eq!(err.contains("Odd"), subject == Subject::Ours, "{err}");
+        let conf = "Socket inet:1\nMode s\nMode v\nUMask 22\nInternalHosts refile:{dir}/hosts\n";
+        scratch.write("hosts", "127.0.0.1\n*.a.example\n");
+        let (code, _, err) = call(subject, &scratch, conf, &["-n"]);
+        assert_eq!(err.contains("a pattern that begins with *"), subject == Subject::Ours, "{err}");
+        assert_eq!(
+            (code, err.contains("Mode") && err.contains("UMask")),
+            (0, subject == Subject::Ours),
+            "{err}"
+        );
     }
 }

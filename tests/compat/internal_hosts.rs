@@ -102,3 +102,42 @@ fn peers_are_let_through_at_once() {
     pair.case("an internal host is no peer").want(SIGNED);
     pair.case("a stranger is none").client("unknown", "203.0.113.9").want("AR mx.test.example: none");
 }
+
+#[test]
+fn a_pattern_that_begins_with_a_star() {
+    // Tutorials have such lines: they match a host's form with ! as well, and so never make a host internal.
+    let hosts = "*.int.example\n10.1.1.1\n*.168.3.4\n";
+    let mut pair = Setup::signing("InternalHosts refile:{dir}/hosts").file("hosts", hosts).start();
+    pair.case("a host below").client("a.int.example", "10.2.2.2").untouched();
+    pair.case("far below").client("a.b.int.example", "10.2.2.2").untouched();
+    pair.case("the domain itself").client("int.example", "10.2.2.2").untouched();
+    pair.case("a host below whose address is listed").client("a.int.example", "10.1.1.1").want(SIGNED);
+    pair.case("an address that is listed").client("b.example", "10.1.1.1").want(SIGNED);
+    pair.case("the text of an address").client("unknown", "192.168.3.4").untouched();
+}
+
+#[test]
+fn names_and_addresses_are_looked_up_apart() {
+    let hosts = "10.0.0.0/8\n!bad.example\n!10.9.9.9\ngood.example\n.int.example\n!.ext.int.example\n";
+    for conf in ["InternalHosts {dir}/hosts", "InternalHosts refile:{dir}/hosts"] {
+        let mut pair = Setup::signing(conf).file("hosts", hosts).start();
+        pair.case("an excluded name").client("bad.example", "192.0.2.9").untouched();
+        pair.case("an excluded name whose address is listed").client("bad.example", "10.1.1.1").want(SIGNED);
+        pair.case("an excluded address whose name is listed").client("good.example", "10.9.9.9").want(SIGNED);
+        pair.case("both excluded").client("bad.example", "10.9.9.9").untouched();
+        pair.case("an excluded parent domain").client("a.ext.int.example", "192.0.2.9").untouched();
+        pair.case("an excluded parent domain, the address is listed")
+            .client("a.ext.int.example", "10.1.1.1")
+            .want(SIGNED);
+    }
+}
+
+#[test]
+fn peers_by_name_and_address() {
+    let mut pair = Setup::signing("PeerList 10.0.0.0/8, !bad.example, !10.9.9.9, good.example").start();
+    pair.case("an excluded name whose address is listed").client("bad.example", "10.1.1.1").want("accept @C");
+    pair.case("an excluded address whose name is listed")
+        .client("good.example", "10.9.9.9")
+        .want("accept @C");
+    pair.case("both excluded").client("bad.example", "10.9.9.9").untouched();
+}

@@ -79,7 +79,7 @@ fn results(value: &str) -> String {
     let mut found = Vec::new();
     for segment in segments {
         let Some(rest) = segment.strip_prefix("dkim=") else {
-            // Debian's build tells of ATPS too (D60).
+            // Debian's build tells of ATPS too (D45).
             if !segment.starts_with("dkim-atps=") {
                 found.push(segment);
             }

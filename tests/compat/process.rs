@@ -103,7 +103,7 @@ fn a_socket_in_use_is_left_alone() {
     }
 }
 
-/// Difference D73.
+/// Difference D54.
 #[test]
 fn a_plain_file_in_place_of_the_socket() {
     for subject in subjects() {
@@ -256,5 +256,25 @@ impl Background {
 impl Drop for Background {
     fn drop(&mut self) {
         let _ = kill(self.0, Signal::SIGKILL);
+    }
+}
+
+/// Differences D51 and D53: the steps and replies that are agreed on, with Postfix's own offer.
+#[test]
+fn negotiation() {
+    use harness::milter::{Conf, Milter};
+    use harness::milter_client::{MilterClient, Options, wire::no_reply};
+    for subject in subjects() {
+        let scratch = Scratch::new("nego");
+        let milter = Milter::start(&scratch, "m", subject, &Conf::new());
+        let agreed = |offer: Options| MilterClient::open(&milter).negotiate(offer).unwrap();
+        let postfix = agreed(Options::POSTFIX);
+        assert_eq!(postfix.version, 6, "{subject:?}");
+        // ADDHDRS, CHGHDRS, SETSYMLIST.
+        assert_eq!(postfix.actions, 0x111, "{subject:?}");
+        let silent = postfix.protocol & (no_reply::HEADERS | no_reply::BODY) != 0;
+        assert_eq!(silent, subject == Subject::Ours, "{subject:?}: {:#x}", postfix.protocol);
+        let old = agreed(Options { version: 2, actions: 0x3f, protocol: 0x7f });
+        assert_eq!((old.version, old.actions, old.protocol & !0x7f), (2, 0x11, 0), "{subject:?}");
     }
 }
