@@ -179,14 +179,6 @@ impl Pair {
             let _ = milter.wait_log(text);
         }
     }
-
-    /// Fails the test unless this program, if it runs, logs a line with this text.
-    #[track_caller]
-    pub fn logs(&self, subject: Subject, text: &str) {
-        if let Some(milter) = self.milter(subject) {
-            let _ = milter.wait_log(text);
-        }
-    }
 }
 
 impl Drop for Pair {

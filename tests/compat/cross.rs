@@ -44,9 +44,6 @@ fn messages() -> Vec<(&'static str, Message)> {
 
 #[test]
 fn what_one_signs_the_other_verifies() {
-    if subjects().len() < 2 {
-        return;
-    }
     let scratch = Scratch::new("cross");
     let dns = Dns::start(RSA.publish(Zone::new(), "s", "a.example"));
     let verifiers = subjects().into_iter().map(|subject| {

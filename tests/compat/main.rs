@@ -13,6 +13,7 @@ mod outcome;
 mod process;
 mod signer;
 
+mod actions;
 mod author;
 mod fields;
 mod forged;
