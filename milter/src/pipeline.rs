@@ -60,6 +60,7 @@ pub fn end_of_headers<'m>(
         &Facts {
             host: &session.client.host,
             address: session.address(),
+            mta_host: &session.mta_host,
             daemon_name: &session.daemon_name,
             authenticated: session.message.authenticated,
             macro_value,

@@ -22,6 +22,8 @@ pub struct Facts<'a, 'm> {
     pub host: &'a str,
     /// The client's address; loopback for mail submitted on the machine.
     pub address: IpAddr,
+    /// The MTA's own host name.
+    pub mta_host: &'a str,
     /// The name of the MTA's service.
     pub daemon_name: &'a str,
     /// Whether the client logged in.
@@ -114,11 +116,8 @@ impl Decider<'_, '_> {
                 return self.by_mode(verify);
             }
             Author::Unusable(why) => {
-                if origin {
-                    self.not_signed(&format!("the author cannot be determined: {why}"));
-                } else {
-                    self.note(Level::Info, format!("can't determine message sender; {why}"));
-                }
+                let signed = if origin && self.settings.mode.sign { "; not signed" } else { "" };
+                self.note(Level::Info, format!("can't determine message sender{signed}: {why}"));
                 return self.by_mode(verify);
             }
         };
@@ -214,7 +213,7 @@ impl Decider<'_, '_> {
         if settings.clients.mta.is_some() {
             self.why(format!(
                 "no MTA name match (host={}, MTA={})",
-                escaped(facts.host.as_bytes(), SHOWN),
+                escaped(facts.mta_host.as_bytes(), SHOWN),
                 escaped(facts.daemon_name.as_bytes(), SHOWN)
             ));
         }
@@ -241,11 +240,11 @@ impl Decider<'_, '_> {
         let Some(domain) = self.settings.signing.policy.own_domain(sender) else { return };
         if !self.settings.clients.external_ignore.matches(Some(facts.host), Some(facts.address)) {
             let line = format!(
-                "external host {} [{}] attempted to send as {}; not signed: it is neither in InternalHosts \
-                 nor logged in",
+                "external host {} attempted to send as {}; not signed: [{}] is neither in InternalHosts nor \
+                 logged in",
                 escaped(facts.host.as_bytes(), SHOWN),
-                facts.address,
-                escaped(domain.as_bytes(), SHOWN)
+                escaped(domain.as_bytes(), SHOWN),
+                facts.address
             );
             self.note(Level::Warn, line);
         }
@@ -309,6 +308,7 @@ mod tests {
         let facts = Facts {
             host: case.host,
             address: case.address.parse().unwrap(),
+            mta_host: "mx.test.example",
             daemon_name: case.daemon,
             authenticated: case.authenticated,
             macro_value: &|name| (name == "zone").then_some("inner"),
@@ -386,6 +386,23 @@ mod tests {
     }
 
     #[test]
+    fn lines_are_worded_as_opendkims() {
+        let (_, notes) = run(&format!("{TABLES}MTA ORIGINATING\nLogWhy yes\n"), &OUTSIDE);
+        assert!(
+            notes.iter().any(|line| line == "no MTA name match (host=mx.test.example, MTA=smtpd)"),
+            "{notes:?}"
+        );
+        let nobody = Case { headers: &[("From", " nobody")], ..INSIDE };
+        let (_, notes) = run(TABLES, &nobody);
+        assert!(
+            notes.iter().any(|line| line.starts_with("can't determine message sender; not signed: ")),
+            "{notes:?}"
+        );
+        let (_, notes) = run(&format!("{TABLES}Mode v\n"), &nobody);
+        assert!(notes.iter().any(|line| line.starts_with("can't determine message sender: ")), "{notes:?}");
+    }
+
+    #[test]
     fn exempt_domains_and_unwanted_recipients_are_left_alone() {
         assert_eq!(run(&format!("{TABLES}ExemptDomains example.com\n"), &INSIDE).0, "leave");
         let below = Case { headers: &[("From", " jo@sub.example.com")], ..INSIDE };
@@ -414,9 +431,9 @@ mod tests {
         let noted = |extra: &str| {
             let (plan, notes) = run(&format!("{text}{extra}"), &OUTSIDE);
             assert_eq!(plan, "verify example.com");
-            notes.iter().any(|line| {
-                line.starts_with("external host far.example [192.0.2.9] attempted to send as example.com")
-            })
+            notes
+                .iter()
+                .any(|line| line.starts_with("external host far.example attempted to send as example.com; "))
         };
         assert!(noted(""));
         assert!(!noted("ExternalIgnoreList 192.0.2.0/24\n"));

@@ -8,6 +8,7 @@ use tokio::task::JoinSet;
 
 use crate::active::Active;
 use crate::config::settings::SignatureLimit;
+use crate::dkim::record::RecordError;
 use crate::dkim::{AuthResult, KeyAnswer, Reason, SignatureResult, Verification, VerifyPolicy};
 use crate::edits::Edit;
 use crate::judge::{self, Verdict};
@@ -97,9 +98,9 @@ pub(crate) async fn finish(session: &Session, mut verifying: Verifying) -> Outco
     conclude(session, verifying)
 }
 
-/// A line for an unsigned message that `On-NoSignature` does something to.
+/// A line for an unsigned message that `On-NoSignature` does something to, and with `LogWhy` for each.
 fn tell_unsigned(session: &Session, verdict: &Verdict) {
-    if *verdict != Verdict::accept() {
+    if *verdict != Verdict::accept() || session.active().settings.log.why {
         info!("{}: no signature data", session.queue_id());
     }
 }
@@ -172,6 +173,15 @@ fn log_results(session: &Session, results: &[SignatureResult], unread: usize) {
             Reason::KeyLookupFailed(why) => warn!(
                 "{queue_id}: key retrieval failed (s={selector}, d={domain}): {}",
                 escaped(why.as_bytes(), 200)
+            ),
+            // These are what monitoring looks for, word by word (OpenDKIM 2.11 observed).
+            Reason::KeyNotFound => info!(
+                "{queue_id}: key retrieval failed (s={selector}, d={domain}): '{selector}._domainkey.{domain}' \
+                 record not found"
+            ),
+            Reason::Record(RecordError::Revoked) => info!(
+                "{queue_id}: key revoked (s={selector}, d={domain}, a={})",
+                result.claims.algorithm.as_deref().unwrap_or("?")
             ),
             Reason::Verified | Reason::Ignored => {}
             Reason::BodyHashMismatch | Reason::SignatureMismatch => {

@@ -24,7 +24,13 @@ const fn same(why: &'static str, conf: &'static str, arguments: &'static [&'stat
     Call { why, conf, arguments, reference: code, ours: code, number: "" }
 }
 
-const fn differs(number: &'static str, why: &'static str, conf: &'static str, reference: i32, ours: i32) -> Call {
+const fn differs(
+    number: &'static str,
+    why: &'static str,
+    conf: &'static str,
+    reference: i32,
+    ours: i32,
+) -> Call {
     Call { why, conf, arguments: CHECK, reference, ours, number }
 }
 
@@ -37,6 +43,8 @@ fn scratch() -> Scratch {
     scratch.write("flat", "a.example unknown\n");
     scratch.write("nokey", "*@a.example\n");
     scratch.write("empty", "");
+    scratch.write("lua", "return nil\n");
+    scratch.write("message", "From: x@a.example\n\nx\n");
     scratch
 }
 
@@ -81,18 +89,35 @@ fn configurations_that_are_checked() {
         same("names in any case, CRLF", "mODE v\r\nsubdomains Yes\r\n", CHECK, 0),
         same("an unknown name", "Nonsense x\n", CHECK, 78),
         same("a name of old", "ADSPAction reject\n", CHECK, 78),
-        differs("D5", "an unknown name that is to be tolerated", "UnknownParameters warn\nADSPAction reject\n", 78, 0),
+        Call {
+            why: "names of old that are to be tolerated",
+            conf: "ADSPAction reject\n",
+            arguments: &["-n", "-X"],
+            reference: 78,
+            ours: 0,
+            number: "D5",
+        },
         same("no value", "Mode\n", CHECK, 78),
         same("a number that is none", "DNSTimeout soon\n", CHECK, 78),
         same("a switch that is neither", "Syslog maybe\n", CHECK, 78),
-        same("switches by their first letter", "Syslog T\nLogWhy n\nSubDomains 1\nLogResults fine\n", CHECK, 0),
+        same(
+            "switches by their first letter",
+            "Syslog T\nLogWhy n\nSubDomains 1\nLogResults fine\n",
+            CHECK,
+            0,
+        ),
         same("octal and hexadecimal numbers", "UMask 007\nDNSTimeout 0x5\n", CHECK, 0),
         same("an unknown mode", "Mode x\n", CHECK, 78),
         same("an unknown canonicalization", "Canonicalization strict\n", CHECK, 78),
         same("an unknown signature algorithm", "SignatureAlgorithm dsa\n", CHECK, 78),
         same("a key file that is not there", "Domain a\nSelector s\nKeyFile {dir}/none\n", CHECK, 78),
         same("a key file that others may read", "Domain a\nSelector s\nKeyFile {dir}/wide\n", CHECK, 78),
-        same("which may be allowed", "Domain a\nSelector s\nKeyFile {dir}/wide\nRequireSafeKeys no\n", CHECK, 0),
+        same(
+            "which may be allowed",
+            "Domain a\nSelector s\nKeyFile {dir}/wide\nRequireSafeKeys no\n",
+            CHECK,
+            0,
+        ),
         same("a domain without a key", "Domain a\n", CHECK, 78),
         same("a key without a selector", "Domain a\nKeyFile {dir}/rsa\n", CHECK, 78),
         same("KeyTable alone", "KeyTable {dir}/keys\n", CHECK, 78),
@@ -105,14 +130,46 @@ fn configurations_that_are_checked() {
         same("the usual rate", "AutoRestart yes\nAutoRestartRate 10/1M\n", CHECK, 0),
         same("a folder that is not there", "BaseDirectory {dir}/none\n", CHECK, 78),
         differs("D2", "an unknown action", "On-BadSignature perhaps\n", 0, 78),
-        differs("D4", "a restart rate that cannot be read", "AutoRestart yes\nAutoRestartRate often\n", 0, 78),
+        differs(
+            "D4",
+            "a restart rate that cannot be read",
+            "AutoRestart yes\nAutoRestartRate often\n",
+            0,
+            78,
+        ),
         differs("D7", "rsa-sha1", "SignatureAlgorithm rsa-sha1\n", 0, 78),
         differs("D7", "a part of the body", "MaximumSignedBytes 100\n", 0, 78),
         differs("D7", "the same by recipient", "BodyLengthDB list@a.example\n", 0, 78),
         differs("D8", "rewriting of fields", "ReplaceHeaders From\n", 0, 78),
-        differs("D10", "a key that KeyTable does not have", "KeyTable {dir}/keys\nSigningTable {dir}/flat\n", 0, 78),
-        differs("D10", "the same in patterns", "KeyTable {dir}/keys\nSigningTable refile:{dir}/senders\n", 0, 78),
-        differs("D10", "a line of patterns without a key", "KeyTable {dir}/keys\nSigningTable refile:{dir}/nokey\n", 0, 78),
+        differs("D8", "a script that decides", "FinalPolicyScript {dir}/lua\n", 0, 78),
+        differs(
+            "D57",
+            "a key file of KeyTable that is not there",
+            "KeyTable csl:one=a.example:s:{dir}/none\nSigningTable csl:a.example=one\n",
+            0,
+            78,
+        ),
+        differs(
+            "D10",
+            "a key that KeyTable does not have",
+            "KeyTable {dir}/keys\nSigningTable {dir}/flat\n",
+            0,
+            78,
+        ),
+        differs(
+            "D10",
+            "the same in patterns",
+            "KeyTable {dir}/keys\nSigningTable refile:{dir}/senders\n",
+            0,
+            78,
+        ),
+        differs(
+            "D10",
+            "a line of patterns without a key",
+            "KeyTable {dir}/keys\nSigningTable refile:{dir}/nokey\n",
+            0,
+            78,
+        ),
     ]);
 }
 
@@ -124,6 +181,14 @@ fn arguments() {
         same("a word too many", "", &["-n", "word"], 64),
         same("a flag without its value", "", &["-p"], 64),
         same("-V", "", &["-V"], 0),
+        Call {
+            why: "-t",
+            conf: "",
+            arguments: &["-t", "{dir}/message"],
+            reference: 0,
+            ours: 64,
+            number: "D55",
+        },
         same("no socket", "", &["-f"], 78),
         Call {
             why: "a socket of no known kind is a mistake in the configuration",
@@ -133,12 +198,27 @@ fn arguments() {
             ours: 78,
             number: "D18",
         },
-        same("a restart rate that cannot be read, at start", "AutoRestart yes\nAutoRestartRate often\n", &["-f", "-p", "local:{dir}/s"], 78),
+        same(
+            "a restart rate that cannot be read, at start",
+            "AutoRestart yes\nAutoRestartRate often\n",
+            &["-f", "-p", "local:{dir}/s"],
+            78,
+        ),
         same("a user that is not there", "Socket local:{dir}/s\n", &["-f", "-u", "no-such-user"], 65),
-        same("flags in place of parameters", "", &["-n", "-b", "sv", "-c", "relaxed/simple", "-D", "-l", "-W", "-r", "-T", "3"], 0),
+        same(
+            "flags in place of parameters",
+            "",
+            &["-n", "-b", "sv", "-c", "relaxed/simple", "-D", "-l", "-W", "-r", "-T", "3"],
+            0,
+        ),
         same("a flag's value is checked, too", "", &["-n", "-b", "x"], 78),
         same("the flag wins over the file", "Mode s\n", &["-n", "-b", "v"], 0),
-        same("a pid file, a socket and a key", "", &["-n", "-P", "{dir}/p", "-p", "local:{dir}/s", "-d", "a.example", "-s", "s", "-k", "{dir}/rsa"], 0),
+        same(
+            "a pid file, a socket and a key",
+            "",
+            &["-n", "-P", "{dir}/p", "-p", "local:{dir}/s", "-d", "a.example", "-s", "s", "-k", "{dir}/rsa"],
+            0,
+        ),
         same("-e and a value", "Mode s\n", &["-e", "Mode"], 0),
         same("-e and no value", "", &["-e", "Domain"], 78),
         same("-e and an unknown name", "", &["-e", "Nonsense"], 65),
@@ -167,10 +247,30 @@ fn what_is_printed() {
         assert_eq!(out, "False\n", "{subject:?}");
         let (_, out, _) = call(subject, &scratch, "DNSTimeout 0x10\n", &["-e", "DNSTimeout"]);
         assert_eq!(out, "16\n", "{subject:?}");
-        let (_, out, err) = call(subject, &scratch, "Mode s\n", &["-n"]);
+        let (_, out, err) = call(subject, &scratch, "Mode s\nSocket inet:1\n", &["-n"]);
         assert_eq!((out.as_str(), err.as_str()), ("", ""), "{subject:?}: a good file is no news");
         let (_, out, _) = call(subject, &scratch, "", &["-V"]);
         let name = subject.program().file_name().unwrap().to_string_lossy().into_owned();
         assert!(out.starts_with(&format!("{name}: ")) && out.contains("rsa-sha256"), "{subject:?}: {out}");
+    }
+}
+
+/// Differences D1, D3 and D13.
+#[test]
+fn all_mistakes_are_shown_and_doubts_are_told() {
+    let scratch = scratch();
+    for subject in subjects() {
+        let (_, _, err) = call(subject, &scratch, "Mode s\nNonsense x\nOdd y\n", &["-n"]);
+        assert!(err.contains("Nonsense") || err.contains("line 2"), "{subject:?}: {err}");
+        assert_eq!(err.contains("Odd"), subject == Subject::Ours, "{err}");
+        let conf = "Socket inet:1\nMode s\nMode v\nUMask 22\nInternalHosts refile:{dir}/hosts\n";
+        scratch.write("hosts", "127.0.0.1\n*.a.example\n");
+        let (code, _, err) = call(subject, &scratch, conf, &["-n"]);
+        assert_eq!(err.contains("a pattern that begins with *"), subject == Subject::Ours, "{err}");
+        assert_eq!(
+            (code, err.contains("Mode") && err.contains("UMask")),
+            (0, subject == Subject::Ours),
+            "{err}"
+        );
     }
 }

@@ -26,7 +26,9 @@ fn the_default_set() {
                 .body("Hello!\n"),
         )
         .want("sign a.example/s h=SUBJECT:from:To:Reply-To:In-Reply-To:References:List-Id");
-    pair.case("every instance of a field").fields(&[("To", "c@b.example"), ("Cc", "d@b.example"), ("cc", "e@b.example")]).want("sign a.example/s h=From:To:Subject:Date:To:Cc:cc");
+    pair.case("every instance of a field")
+        .fields(&[("To", "c@b.example"), ("Cc", "d@b.example"), ("cc", "e@b.example")])
+        .want("sign a.example/s h=From:To:Subject:Date:To:Cc:cc");
     pair.case("a name with a semicolon is ignored").fields(&[("X;Y", "x")]).want("sign a.example/s");
     pair.case("an empty field").fields(&[("Cc", "")]).want("sign a.example/s h=From:To:Subject:Date:Cc");
 }
@@ -50,7 +52,11 @@ fn sign_headers() {
 #[test]
 fn omit_headers() {
     let mut pair = Setup::signing("OmitHeaders Date, To, From").start();
-    pair.case("From cannot be omitted").differs("D25", "AR mx.test.example: permerror", "sign a.example/s h=From:Subject");
+    pair.case("From cannot be omitted").differs(
+        "D24",
+        "AR mx.test.example: permerror",
+        "sign a.example/s h=From:Subject",
+    );
     drop(pair);
     let mut pair = Setup::signing("OmitHeaders Date, To").start();
     pair.case("omitted, with blanks after the commas").want("sign a.example/s h=From:Subject");
@@ -65,14 +71,22 @@ fn omit_headers() {
 #[test]
 fn oversign_headers() {
     let mut pair = Setup::signing("OversignHeaders From,Subject,Cc").start();
-    pair.case("named once more behind all others, whether there or not").want("sign a.example/s h=From:To:Subject:Date:From:Subject:Cc");
-    pair.case("several instances, one more").fields(&[("Cc", "x@b.example"), ("Cc", "y@b.example")]).want("sign a.example/s h=From:To:Subject:Date:Cc:Cc:From:Subject:Cc");
+    pair.case("named once more behind all others, whether there or not")
+        .want("sign a.example/s h=From:To:Subject:Date:From:Subject:Cc");
+    pair.case("several instances, one more")
+        .fields(&[("Cc", "x@b.example"), ("Cc", "y@b.example")])
+        .want("sign a.example/s h=From:To:Subject:Date:Cc:Cc:From:Subject:Cc");
     drop(pair);
     let mut pair = Setup::signing("OversignHeaders X-Mailer").start();
-    pair.case("an oversigned name that is not in the set, and not there").want("sign a.example/s h=From:To:Subject:Date:X-Mailer");
+    pair.case("an oversigned name that is not in the set, and not there")
+        .want("sign a.example/s h=From:To:Subject:Date:X-Mailer");
     pair.case("and there: left out of the set, the signature would be invalid")
         .fields(&[("X-Mailer", "x")])
-        .differs("D25", "sign a.example/s h=From:To:Subject:Date:X-Mailer", "sign a.example/s h=From:To:Subject:Date:X-Mailer:X-Mailer");
+        .differs(
+            "D24",
+            "sign a.example/s h=From:To:Subject:Date:X-Mailer",
+            "sign a.example/s h=From:To:Subject:Date:X-Mailer:X-Mailer",
+        );
 }
 
 #[test]
@@ -99,10 +113,13 @@ fn expiry() {
 
 #[test]
 fn old_signatures() {
-    let old = || crate::signer::signature("a.example", "old").sign(&crate::signer::signature("c.example", "x").sign(&plain()));
+    let old = || {
+        crate::signer::signature("a.example", "old")
+            .sign(&crate::signer::signature("c.example", "x").sign(&plain()))
+    };
     let mut pair = Setup::signing("RemoveOldSignatures yes").start();
     pair.case("all signatures that were there are removed").message(old()).differs(
-        "D28",
+        "D27",
         "-DKIM-Signature[0], -DKIM-Signature[0], sign a.example/s",
         "-DKIM-Signature[2], -DKIM-Signature[1], sign a.example/s",
     );
@@ -112,7 +129,7 @@ fn old_signatures() {
     pair.case("they stay by default").message(old()).want("sign a.example/s");
     pair.case("a malformed signature on the message does not prevent signing")
         .fields(&[("DKIM-Signature", "v=1")])
-        .differs("D22", "accept @N", "sign a.example/s");
+        .differs("D21", "accept @N", "sign a.example/s");
 }
 
 #[test]
@@ -136,7 +153,11 @@ fn bare_line_ends_in_bodies() {
     let mut pair = Setup::signing("").start();
     let mut fixing = Setup::signing("FixCRLF yes").start();
     // SHA-256 of one LF two CR, of one LF two CRLF, of one CRLF two CRLF, and so on.
-    pair.case("a bare LF is hashed as it is").raw_body(b"one\ntwo\r\n").differs("D29", "sign a.example/s bh=weOoX/sU", "sign a.example/s bh=spDZgr9R");
+    pair.case("a bare LF is hashed as it is").raw_body(b"one\ntwo\r\n").differs(
+        "D28",
+        "sign a.example/s bh=weOoX/sU",
+        "sign a.example/s bh=spDZgr9R",
+    );
     fixing.case("a bare LF becomes CRLF").raw_body(b"one\ntwo\r\n").want("sign a.example/s bh=b0eSsmX+");
     pair.case("a bare CR is hashed as it is").raw_body(b"one\rtwo\r\n").want("sign a.example/s bh=rZUXEXm3");
     fixing.case("a bare CR becomes CRLF").raw_body(b"one\rtwo\r\n").want("sign a.example/s bh=b0eSsmX+");
@@ -145,17 +166,34 @@ fn bare_line_ends_in_bodies() {
     let mut fixing = Setup::signing("Canonicalization relaxed/relaxed\nFixCRLF yes").start();
     for (why, body, reference, raw, fixed) in [
         ("a bare LF", b"one\ntwo \r\n" as &[u8], Ok("spDZgr9R"), "spDZgr9R", "b0eSsmX+"),
-        ("a bare CR", b"one\rtwo\r\n", Err("sign a.example/s c=relaxed/relaxed bh=aRnXC/mn"), "rZUXEXm3", "b0eSsmX+"),
-        ("a bare LF at the end", b"one\ntwo\r\nthree\n", Err("nothing"), "R3", "n8TGvcfl"),
-        ("no line end at the end", b"Hello!", Ok("EVfAHeUM"), "EVfAHeUM", "EVfAHeUM"),
+        (
+            "a bare CR",
+            b"one\rtwo\r\n",
+            Err("sign a.example/s c=relaxed/relaxed bh=aRnXC/mn"),
+            "rZUXEXm3",
+            "b0eSsmX+",
+        ),
+        ("a bare LF at the end", b"one\ntwo\r\nthree\n", Err("nothing"), "HYZt1JxR", "n8TGvcfl"),
+        ("no line end at the end", b"Hello!", Err("nothing"), "EVfAHeUM", "EVfAHeUM"),
         ("blanks of all kinds", b" one\t \r\n\r\n two\r\n", Ok("LN9oJFah"), "LN9oJFah", "LN9oJFah"),
     ] {
         let signed = |bh: &str| format!("sign a.example/s c=relaxed/relaxed bh={bh}");
         let ours = signed(raw);
         match reference {
             Ok(bh) => pair.case(why).raw_body(body).want(&signed(bh)),
-            Err(other) => pair.case(why).raw_body(body).differs("D29", other, &ours),
+            Err(other) => pair.case(why).raw_body(body).differs("D28", other, &ours),
         }
         fixing.case(why).raw_body(body).want(&signed(fixed));
     }
+}
+
+#[test]
+fn very_many_fields() {
+    let message = (0..400).fold(plain(), |message, n| message.field(&format!("X-Field-Number-{n}"), "x"));
+    let signed = |count| {
+        let names: String = (0..count).map(|n| format!(":X-Field-Number-{n}")).collect();
+        format!("sign a.example/s h=From:To:Subject:Date{names}")
+    };
+    let mut pair = Setup::signing("SignHeaders *,+X-*").start();
+    pair.case("h= of 8 KiB").message(message).differs("D31", &signed(220), &signed(400));
 }

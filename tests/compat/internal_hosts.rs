@@ -33,7 +33,9 @@ fn networks() {
     pair.case("an address that is excluded").client("unknown", "192.0.2.7").untouched();
     pair.case("a wider network").client("unknown", "198.51.1.1").want(SIGNED);
     pair.case("a network excluded from it").client("unknown", "198.51.100.1").untouched();
-    pair.case("an address included again: the more precise entry wins").client("unknown", "198.51.100.9").want(SIGNED);
+    pair.case("an address included again: the more precise entry wins")
+        .client("unknown", "198.51.100.9")
+        .want(SIGNED);
     pair.case("outside").client("unknown", "203.0.113.1").untouched();
     pair.case("an IPv6 network").client("unknown", "2001:db8:1:2::3").want(SIGNED);
     pair.case("another IPv6 network").client("unknown", "2001:db9::1").untouched();
@@ -51,9 +53,7 @@ fn domains_and_odd_entries() {
     pair.case("a network written with host bits")
         .client("unknown", "192.168.0.9")
         .differs("D11", "nothing", SIGNED);
-    pair.case("IPv6 in another spelling")
-        .client("unknown", "2001:db8::9")
-        .differs("D11", "nothing", SIGNED);
+    pair.case("IPv6 in another spelling").client("unknown", "2001:db8::9").differs("D11", "nothing", SIGNED);
 }
 
 #[test]
@@ -101,4 +101,43 @@ fn peers_are_let_through_at_once() {
     pair.case("a peer's domain").client("mx.peer.example", "203.0.113.9").want("accept @C");
     pair.case("an internal host is no peer").want(SIGNED);
     pair.case("a stranger is none").client("unknown", "203.0.113.9").want("AR mx.test.example: none");
+}
+
+#[test]
+fn a_pattern_that_begins_with_a_star() {
+    // Tutorials have such lines: they match a host's form with ! as well, and so never make a host internal.
+    let hosts = "*.int.example\n10.1.1.1\n*.168.3.4\n";
+    let mut pair = Setup::signing("InternalHosts refile:{dir}/hosts").file("hosts", hosts).start();
+    pair.case("a host below").client("a.int.example", "10.2.2.2").untouched();
+    pair.case("far below").client("a.b.int.example", "10.2.2.2").untouched();
+    pair.case("the domain itself").client("int.example", "10.2.2.2").untouched();
+    pair.case("a host below whose address is listed").client("a.int.example", "10.1.1.1").want(SIGNED);
+    pair.case("an address that is listed").client("b.example", "10.1.1.1").want(SIGNED);
+    pair.case("the text of an address").client("unknown", "192.168.3.4").untouched();
+}
+
+#[test]
+fn names_and_addresses_are_looked_up_apart() {
+    let hosts = "10.0.0.0/8\n!bad.example\n!10.9.9.9\ngood.example\n.int.example\n!.ext.int.example\n";
+    for conf in ["InternalHosts {dir}/hosts", "InternalHosts refile:{dir}/hosts"] {
+        let mut pair = Setup::signing(conf).file("hosts", hosts).start();
+        pair.case("an excluded name").client("bad.example", "192.0.2.9").untouched();
+        pair.case("an excluded name whose address is listed").client("bad.example", "10.1.1.1").want(SIGNED);
+        pair.case("an excluded address whose name is listed").client("good.example", "10.9.9.9").want(SIGNED);
+        pair.case("both excluded").client("bad.example", "10.9.9.9").untouched();
+        pair.case("an excluded parent domain").client("a.ext.int.example", "192.0.2.9").untouched();
+        pair.case("an excluded parent domain, the address is listed")
+            .client("a.ext.int.example", "10.1.1.1")
+            .want(SIGNED);
+    }
+}
+
+#[test]
+fn peers_by_name_and_address() {
+    let mut pair = Setup::signing("PeerList 10.0.0.0/8, !bad.example, !10.9.9.9, good.example").start();
+    pair.case("an excluded name whose address is listed").client("bad.example", "10.1.1.1").want("accept @C");
+    pair.case("an excluded address whose name is listed")
+        .client("good.example", "10.9.9.9")
+        .want("accept @C");
+    pair.case("both excluded").client("bad.example", "10.9.9.9").untouched();
 }

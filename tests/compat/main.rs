@@ -5,18 +5,22 @@
 //! `SUBJECT=reference` or `SUBJECT=ours` runs one of the two alone.
 
 mod case;
-mod differences;
 mod command_line;
+mod cross;
+mod cves;
+mod differences;
 mod outcome;
 mod process;
 mod signer;
 
+mod actions;
 mod author;
 mod fields;
 mod forged;
 mod internal_hosts;
 mod keys;
 mod limits;
+mod log_lines;
 mod origin;
 mod results;
 mod results_field;

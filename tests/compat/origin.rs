@@ -9,17 +9,32 @@ const STRANGER: (&str, &str) = ("mx.c.example", "192.0.2.9");
 fn a_login() {
     let mut pair = Setup::signing("").start();
     let (name, address) = STRANGER;
-    pair.case("a client that logged in").client(name, address).macro_value("{auth_type}", "PLAIN").want(SIGNED);
-    pair.case("an empty {auth_type} is no login").client(name, address).macro_value("{auth_type}", "").untouched();
-    pair.case("{auth_authen} alone is none either").client(name, address).macro_value("{auth_authen}", "anna").untouched();
+    pair.case("a client that logged in")
+        .client(name, address)
+        .macro_value("{auth_type}", "PLAIN")
+        .want(SIGNED);
+    pair.case("an empty {auth_type} is no login")
+        .client(name, address)
+        .macro_value("{auth_type}", "")
+        .untouched();
+    pair.case("{auth_authen} alone is none either")
+        .client(name, address)
+        .macro_value("{auth_authen}", "anna")
+        .untouched();
 }
 
 #[test]
 fn the_mta_by_name() {
     let mut pair = Setup::signing("MTA submission,smtps").start();
     let (name, address) = STRANGER;
-    pair.case("a service in MTA").client(name, address).macro_value("{daemon_name}", "submission").want(SIGNED);
-    pair.case("names of services are compared with case").client(name, address).macro_value("{daemon_name}", "Submission").untouched();
+    pair.case("a service in MTA")
+        .client(name, address)
+        .macro_value("{daemon_name}", "submission")
+        .want(SIGNED);
+    pair.case("names of services are compared with case")
+        .client(name, address)
+        .macro_value("{daemon_name}", "Submission")
+        .untouched();
     pair.case("another service").client(name, address).untouched();
     pair.case("an internal host is enough all the same").want(SIGNED);
 }
@@ -54,7 +69,9 @@ fn domains() {
 fn subdomains() {
     let mut pair = Setup::signing("SubDomains yes").start();
     pair.case("the domain itself").want(SIGNED);
-    pair.case("a subdomain is signed by its parent").from("anna@x.sub.a.example").want("sign a.example/s i=@a.example");
+    pair.case("a subdomain is signed by its parent")
+        .from("anna@x.sub.a.example")
+        .want("sign a.example/s i=@a.example");
     pair.case("a domain that only ends alike").from("anna@ba.example").untouched();
 }
 
@@ -83,7 +100,9 @@ fn modes() {
     let mut pair = Setup::signing("Mode vs\nAlwaysAddARHeader yes").start();
     pair.case("both, in any order").want(SIGNED);
     pair.outside("and verifies", plain()).want("AR mx.test.example: none");
-    pair.case("signed mail gets no result field, whatever it has").fields(&[("Subject", "x")]).want("sign a.example/s h=From:To:Subject:Date:Subject");
+    pair.case("signed mail gets no result field, whatever it has")
+        .fields(&[("Subject", "x")])
+        .want("sign a.example/s h=From:To:Subject:Date:Subject");
 }
 
 #[test]
@@ -113,7 +132,13 @@ fn recipients_whose_mail_is_not_signed() {
 #[test]
 fn two_messages_on_one_connection() {
     let mut pair = Setup::signing("AlwaysAddARHeader yes").start();
-    let other = || harness::message::Message::new("x@c.example", "bob@b.example", "first", "First.\n").field("Cc", "y@c.example");
-    pair.case("nothing is left of the message before").after(other()).body_hash().want("sign a.example/s bh=EVfAHeUM");
+    let other = || {
+        harness::message::Message::new("x@c.example", "bob@b.example", "first", "First.\n")
+            .field("Cc", "y@c.example")
+    };
+    pair.case("nothing is left of the message before")
+        .after(other())
+        .body_hash()
+        .want("sign a.example/s bh=EVfAHeUM");
     pair.case("nor of a signed one").message(other()).after(plain()).want("AR mx.test.example: none");
 }

@@ -79,7 +79,7 @@ fn results(value: &str) -> String {
     let mut found = Vec::new();
     for segment in segments {
         let Some(rest) = segment.strip_prefix("dkim=") else {
-            // Debian's build tells of ATPS too (D60).
+            // Debian's build tells of ATPS too (D45).
             if !segment.starts_with("dkim-atps=") {
                 found.push(segment);
             }
@@ -92,7 +92,9 @@ fn results(value: &str) -> String {
         let (domain, selector) = (word("header.d="), word("header.s="));
         match (domain, selector) {
             ("", "") => found.push(result.to_owned()),
-            _ if word("header.b=").is_empty() => found.push(format!("{result} {domain}/{selector} without b")),
+            _ if word("header.b=").is_empty() => {
+                found.push(format!("{result} {domain}/{selector} without b"))
+            }
             _ => found.push(format!("{result} {domain}/{selector}")),
         }
     }
@@ -133,9 +135,6 @@ mod tests {
                       header.b=XX;\tdkim=pass header.d=c header.s=t;\tdkim-atps=neutral";
         assert_eq!(results(debian), "AR mx: fail a.b/s + pass c/t without b");
         assert_eq!(results("mx; dkim=none; dkim-atps=neutral"), "AR mx: none");
-        assert_eq!(
-            results("mx/4; dkim=permerror (bad message/signature format)"),
-            "AR mx/4: permerror"
-        );
+        assert_eq!(results("mx/4; dkim=permerror (bad message/signature format)"), "AR mx/4: permerror");
     }
 }

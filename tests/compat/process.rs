@@ -65,7 +65,11 @@ fn sockets_have_the_mode_that_umask_leaves() {
             let socket = scratch.file("s");
             let _daemon = Daemon::start(subject, &scratch, &format!("Socket local:{{dir}}/s\n{conf}"), &[]);
             wait_for_socket(&socket);
-            assert_eq!(fs::metadata(&socket).unwrap().permissions().mode() & 0o777, mode, "{subject:?} {conf}");
+            assert_eq!(
+                fs::metadata(&socket).unwrap().permissions().mode() & 0o777,
+                mode,
+                "{subject:?} {conf}"
+            );
         }
     }
 }
@@ -99,13 +103,14 @@ fn a_socket_in_use_is_left_alone() {
     }
 }
 
-/// Difference D73.
+/// Difference D54.
 #[test]
 fn a_plain_file_in_place_of_the_socket() {
     for subject in subjects() {
         let scratch = Scratch::new("plain");
         let socket = scratch.write("s", "letters\n");
-        let mut daemon = Daemon::start(subject, &scratch, "", &["-p", &format!("local:{}", socket.display())]);
+        let mut daemon =
+            Daemon::start(subject, &scratch, "", &["-p", &format!("local:{}", socket.display())]);
         match subject {
             Subject::Reference => {
                 wait_for_socket(&socket);
@@ -149,7 +154,9 @@ fn sigterm_ends_in_order() {
         let conf = "Socket local:{dir}/s\nPidFile {dir}/pid\nBackground yes\n";
         let mut daemon = Daemon::start(subject, &scratch, conf, &[]);
         wait_for_socket(&socket);
-        let pid = wait_for("the pid file", || fs::read_to_string(scratch.file("pid")).ok().filter(|it| it.ends_with('\n')));
+        let pid = wait_for("the pid file", || {
+            fs::read_to_string(scratch.file("pid")).ok().filter(|it| it.ends_with('\n'))
+        });
         assert_eq!(pid, format!("{}\n", daemon.child.id()), "{subject:?}: -f wins over Background");
         if subject == Subject::Reference {
             // It listens before it is ready for signals.
@@ -221,7 +228,8 @@ fn a_pid_file_that_cannot_be_written_is_no_reason_to_stay_away() {
     for subject in subjects() {
         let scratch = Scratch::new("pid");
         let socket = scratch.file("s");
-        let mut daemon = Daemon::start(subject, &scratch, "Socket local:{dir}/s\nPidFile /no/such/folder/pid\n", &[]);
+        let mut daemon =
+            Daemon::start(subject, &scratch, "Socket local:{dir}/s\nPidFile /no/such/folder/pid\n", &[]);
         wait_for_socket(&socket);
         assert_eq!(daemon.child.try_wait().unwrap(), None, "{subject:?}");
     }
@@ -239,7 +247,8 @@ struct Background(Pid);
 
 impl Background {
     fn of(pid_file: &Path) -> Self {
-        let text = wait_for("the pid file", || fs::read_to_string(pid_file).ok().filter(|it| it.ends_with('\n')));
+        let text =
+            wait_for("the pid file", || fs::read_to_string(pid_file).ok().filter(|it| it.ends_with('\n')));
         Self(Pid::from_raw(text.trim().parse().unwrap()))
     }
 }
@@ -247,5 +256,25 @@ impl Background {
 impl Drop for Background {
     fn drop(&mut self) {
         let _ = kill(self.0, Signal::SIGKILL);
+    }
+}
+
+/// Differences D51 and D53: the steps and replies that are agreed on, with Postfix's own offer.
+#[test]
+fn negotiation() {
+    use harness::milter::{Conf, Milter};
+    use harness::milter_client::{MilterClient, Options, wire::no_reply};
+    for subject in subjects() {
+        let scratch = Scratch::new("nego");
+        let milter = Milter::start(&scratch, "m", subject, &Conf::new());
+        let agreed = |offer: Options| MilterClient::open(&milter).negotiate(offer).unwrap();
+        let postfix = agreed(Options::POSTFIX);
+        assert_eq!(postfix.version, 6, "{subject:?}");
+        // ADDHDRS, CHGHDRS, SETSYMLIST.
+        assert_eq!(postfix.actions, 0x111, "{subject:?}");
+        let silent = postfix.protocol & (no_reply::HEADERS | no_reply::BODY) != 0;
+        assert_eq!(silent, subject == Subject::Ours, "{subject:?}: {:#x}", postfix.protocol);
+        let old = agreed(Options { version: 2, actions: 0x3f, protocol: 0x7f });
+        assert_eq!((old.version, old.actions, old.protocol & !0x7f), (2, 0x11, 0), "{subject:?}");
     }
 }

@@ -1,5 +1,7 @@
 //! The Authentication-Results field that is added: when, and under which name; DKIM-Filter.
 
+use harness::milter::Subject;
+
 use crate::case::{Setup, plain};
 use crate::signer::signature;
 
@@ -20,7 +22,9 @@ fn unsigned_mail() {
 fn names() {
     let mut pair = Setup::verifying("").start();
     pair.outside("the MTA's name", good()).want("AR mx.test.example: pass a.example/s");
-    pair.outside("an MTA that does not say its name", good()).no_macro("j").want("AR unknown-host: pass a.example/s");
+    pair.outside("an MTA that does not say its name", good())
+        .no_macro("j")
+        .want("AR unknown-host: pass a.example/s");
     drop(pair);
     let mut pair = Setup::verifying("AuthservID Auth.Example").start();
     pair.outside("a name that is set", good()).want("AR Auth.Example: pass a.example/s");
@@ -31,7 +35,9 @@ fn names() {
     drop(pair);
     let mut pair = Setup::verifying("AuthservIDWithJobID yes").start();
     pair.outside("with the queue id", good()).want("AR mx.test.example/4Xq2Test01z1: pass a.example/s");
-    pair.outside("of which nothing is known", good()).no_macro("i").want("AR mx.test.example/(unknown-jobid): pass a.example/s");
+    pair.outside("of which nothing is known", good())
+        .no_macro("i")
+        .want("AR mx.test.example/(unknown-jobid): pass a.example/s");
 }
 
 #[test]
@@ -48,4 +54,45 @@ fn software_header() {
     drop(pair);
     let mut pair = Setup::signing("X-Header yes").start();
     pair.case("its old name; on signed mail").want("sign a.example/s, +DKIM-Filter");
+}
+
+/// Differences D44, D45, D48, D49 and D50.
+#[test]
+fn what_the_field_says_beside_the_results() {
+    let mut pair = Setup::verifying("SoftwareHeader yes").start();
+    let bad = good().body("Hallo!\n");
+    let unknown = signature("a.example", "s").tag("v", "2").tag("a", "ed25519-sha256").sign(&plain());
+    for (subject, fields) in pair.outside("a bad body", bad).added() {
+        let [result, program] = fields.as_slice() else { panic!("{fields:?}") };
+        assert!(result.contains("header.i=@a.example header.a=rsa-sha256 header.s=s header.b="), "{result}");
+        match subject {
+            Subject::Reference => {
+                assert!(
+                    result.contains("dkim=fail reason=\"signature verification failed\" (2048-bit key"),
+                    "{result}"
+                );
+                assert!(result.ends_with("dkim-atps=neutral"), "{result}");
+                assert_eq!(program, "OpenDKIM Filter v2.11.0 mx.test.example 4Xq2Test01z1");
+            }
+            Subject::Ours => {
+                assert!(
+                    result.contains("dkim=fail reason=\"body hash did not verify\" (2048-bit key)"),
+                    "{result}"
+                );
+                assert!(!result.contains("atps"), "{result}");
+                assert!(
+                    program.starts_with("Postrider v") && program.ends_with(" mx.test.example 4Xq2Test01z1"),
+                    "{program}"
+                );
+            }
+        }
+    }
+    for (subject, fields) in pair.outside("a version that is unknown", unknown).added() {
+        let (algorithm, has_reason) = match subject {
+            Subject::Reference => ("header.a=rsa-sha1", false),
+            Subject::Ours => ("header.a=ed25519-sha256", true),
+        };
+        assert!(fields[0].contains(algorithm), "{subject:?}: {fields:?}");
+        assert_eq!(fields[0].contains("reason=\"unsupported signature version\""), has_reason, "{fields:?}");
+    }
 }

@@ -67,7 +67,8 @@ impl Signature {
         let simple = self.tags.iter().any(|(name, value)| name == "c" && value == "simple/simple");
         let mut tags = self.tags.clone();
         if !tags.iter().any(|(name, _)| name == "bh") {
-            let body = if simple { message.body_bytes().to_vec() } else { relaxed_body(message.body_bytes()) };
+            let body =
+                if simple { message.body_bytes().to_vec() } else { relaxed_body(message.body_bytes()) };
             let hash = openssl(&["dgst", self.digest, "-binary"], &body);
             tags.push(("bh".to_owned(), STANDARD.encode(hash)));
         }

@@ -121,9 +121,7 @@ impl Raw {
     #[must_use]
     pub fn printed(&self, name: &str) -> Vec<String> {
         let print = |kind: Kind, text: &str| match kind {
-            Kind::Boolean => {
-                parse_boolean(text).map(|on| if on { "True" } else { "False" }.to_owned())
-            }
+            Kind::Boolean => parse_boolean(text).map(|on| if on { "True" } else { "False" }.to_owned()),
             Kind::Integer => parse_integer(text).map(|number| number.to_string()),
             Kind::String | Kind::DataSet | Kind::Action => None,
         };

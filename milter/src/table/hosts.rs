@@ -58,15 +58,15 @@ impl HostSet {
 
     /// Whether the set holds a client with this name and address, as the MTA gives them.
     ///
-    /// The name is looked up first, then its parent domains from the longest to the shortest,
-    /// then the address, then the networks that hold it from the smallest to the largest. The
-    /// first entry found decides.
+    /// Name and address are looked up apart, and one of the two is enough: a name that is excluded
+    /// does not keep out a client whose address is in the set (OpenDKIM 2.11 observed). For the
+    /// name, its parent domains follow it from the longest to the shortest; for the address, the
+    /// networks that hold it from the smallest to the largest. The first entry found decides.
     #[must_use]
     pub fn matches(&self, host_name: Option<&str>, address: Option<IpAddr>) -> bool {
-        let verdict = host_name
-            .and_then(|name| self.name_verdict(&name.to_ascii_lowercase()))
-            .or_else(|| address.and_then(|address| self.address_verdict(address)));
-        verdict == Some(Verdict::Included)
+        let by_name = host_name.and_then(|name| self.name_verdict(&name.to_ascii_lowercase()));
+        by_name == Some(Verdict::Included)
+            || address.and_then(|address| self.address_verdict(address)) == Some(Verdict::Included)
     }
 
     fn name_verdict(&self, name: &str) -> Option<Verdict> {
@@ -289,7 +289,7 @@ fn warn_pattern(key: &str, span: &Span, report: &mut Report) {
         report
             .warning(
                 span,
-                "a pattern that begins with * excludes the hosts it matches, because it matches their form with ! as well",
+                "a pattern that begins with * includes no host, because it matches the form with ! of each as well",
             )
             .help("write .example.com for all hosts below example.com");
     } else if key.trim_start_matches('!').starts_with('[') {
@@ -333,7 +333,10 @@ mod tests {
             ("int.test", "INT.test", "9.9.9.9", true),
             (".test\n!.int.test", "a.int.test", "9.9.9.9", false),
             (".int.test\n!.test", "a.int.test", "9.9.9.9", true),
-            ("!a.int.test\n9.9.9.9", "a.int.test", "9.9.9.9", false),
+            ("!a.int.test\n9.9.9.9", "a.int.test", "9.9.9.9", true),
+            ("!a.int.test\n9.9.9.9", "a.int.test", "9.9.9.8", false),
+            ("a.int.test\n!9.9.9.9", "a.int.test", "9.9.9.9", true),
+            ("!.int.test\n9.0.0.0/8\n!9.9.0.0/16", "a.int.test", "9.9.9.9", false),
             ("2001:db8::/32", "x", "2001:db8:0:0:1::5", true),
             ("2001:DB8:0::0/32", "x", "2001:db8::5", true),
             ("2001:0db8::0:1", "x", "2001:db8::1", true),
