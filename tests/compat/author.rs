@@ -3,6 +3,7 @@
 use harness::message::Message;
 
 use crate::case::{Setup, plain};
+use crate::signer::signature;
 
 const SIGNED: &str = "sign a.example/s";
 
@@ -74,4 +75,20 @@ fn sender_headers() {
         .want("sign a.example/s h=From:To:Subject:Date:Resent-From");
     pair.case("From as the last resort").want(SIGNED);
     pair.case("a sender of another domain").fields(&[("Sender", "x@c.example")]).untouched();
+}
+
+#[test]
+fn broken_from_where_nothing_is_signed() {
+    let mut pair = Setup::verifying("AlwaysAddARHeader yes").start();
+    let broken = || Message::new("Anna", "bob@b.example", "hello", "Hello!\n");
+    pair.outside("unsigned", broken()).want("AR mx.test.example: permerror");
+    pair.outside("no From", plain().without("From")).want("AR mx.test.example: permerror");
+    for mode in ["v", "sv"] {
+        let mut pair = Setup::verifying(&format!("Mode {mode}")).start();
+        pair.outside("signed", signature("a.example", "s").sign(&broken())).differs(
+            "D37",
+            "AR mx.test.example: permerror",
+            "AR mx.test.example: pass a.example/s",
+        );
+    }
 }

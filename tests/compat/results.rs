@@ -383,6 +383,16 @@ fn several_signatures() {
 }
 
 #[test]
+fn no_signatures_of_strangers() {
+    let setup = Setup::verifying("MaximumSignaturesToVerify 0\nTrustSignaturesFrom d.example");
+    let setup = setup.zone(|zone| RSA.publish(RSA.publish(zone, "x", "c.example"), "y", "d.example"));
+    let mut pair = setup.start();
+    let all = [signature("c.example", "x"), signature("d.example", "y"), good()];
+    pair.outside("0: those of the author's domain and trusted ones", signed(&all))
+        .want("AR mx.test.example: neutral c.example/x + pass d.example/y + pass a.example/s");
+}
+
+#[test]
 fn must_be_signed() {
     let mut pair = Setup::verifying("MustBeSigned Subject,Cc").start();
     case(&mut pair, "signed, or not there", &good(), "AR mx.test.example: pass a.example/s");
