@@ -23,7 +23,7 @@ impl Active {
     /// Prepares what the settings need to work; must be called inside a tokio runtime.
     ///
     /// # Errors
-    /// A sentence for the log when the system's resolver configuration cannot be read.
+    /// A sentence for the log when the resolver cannot be set up.
     pub fn new(mut settings: Settings) -> Result<Self, String> {
         let source = if let Some(table) = settings.dns.test_data.take() {
             Source::Fixed(Arc::new(TestKeys { table, missing: Missing::Error }))

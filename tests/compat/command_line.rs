@@ -126,7 +126,7 @@ fn configurations_that_are_checked() {
         same("a data set that is not there", "InternalHosts {dir}/none\n", CHECK, 78),
         same("an unknown kind of data set", "InternalHosts foo:bar\n", CHECK, 78),
         same("an include that is not there", "Include {dir}/none\n", CHECK, 78),
-        same("a trust anchor that is not there", "TrustAnchorFile {dir}/none\n", CHECK, 78),
+        differs("D59", "a trust anchor that is not there", "TrustAnchorFile {dir}/none\n", 78, 0),
         same("the usual rate", "AutoRestart yes\nAutoRestartRate 10/1M\n", CHECK, 0),
         same("a folder that is not there", "BaseDirectory {dir}/none\n", CHECK, 78),
         differs("D2", "an unknown action", "On-BadSignature perhaps\n", 0, 78),

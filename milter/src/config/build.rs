@@ -398,10 +398,9 @@ fn trust_anchor_file(values: &mut Values<'_>) -> Option<PathBuf> {
             values.report.info(span, text);
         }
         Err(error) => {
-            values
-                .report
-                .error(span, format!("cannot read {}: {error}", path.display()))
-                .help("install the package dns-root-data, or remove the line");
+            // Nothing is read from it: a package that was removed must not stop the mail.
+            let text = format!("cannot read {}: {error}; DNSSEC is left to the resolver", path.display());
+            values.report.warning(span, text).help("remove the line");
         }
     }
     Some(path)

@@ -64,7 +64,7 @@ impl Keys {
     /// Prepares look-ups from `source`, each answered within `deadline`.
     ///
     /// # Errors
-    /// When /etc/resolv.conf is needed and cannot be read.
+    /// When the resolver cannot be set up.
     pub fn new(source: &Source, deadline: Duration, limits: CacheLimits) -> io::Result<Self> {
         let source = match source {
             Source::Fixed(list) => Inner::Fixed(Arc::clone(list)),
@@ -74,8 +74,7 @@ impl Keys {
                 deadline,
             )?)),
             Source::System => {
-                let (config, options) = hickory_resolver::system_conf::read_system_conf()
-                    .map_err(|error| io::Error::other(format!("/etc/resolv.conf: {error}")))?;
+                let (config, options) = system_config();
                 Inner::Network(Box::new(resolver(config, options, deadline)?))
             }
         };
@@ -157,6 +156,24 @@ impl Keys {
 
     fn cache(&self) -> std::sync::MutexGuard<'_, Cache> {
         self.cache.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+}
+
+/// What /etc/resolv.conf says; without it, or without a server in it, the one on this machine, as
+/// resolv.conf(5) has it. A milter that only signs needs none.
+fn system_config() -> (ResolverConfig, ResolverOpts) {
+    let local = || {
+        let server = SocketAddr::from(([127, 0, 0, 1], 53));
+        log::warn!("/etc/resolv.conf names no server that can be used; {server} is asked for keys");
+        (servers_config(&[server]), ResolverOpts::default())
+    };
+    match hickory_resolver::system_conf::read_system_conf() {
+        Ok((config, _)) if config.name_servers().is_empty() => local(),
+        Ok(found) => found,
+        Err(error) => {
+            log::warn!("/etc/resolv.conf cannot be read: {error}");
+            local()
+        }
     }
 }
 

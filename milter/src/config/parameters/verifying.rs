@@ -22,7 +22,7 @@ pub(in crate::config) const TABLE: &[Parameter] = &[
     Parameter::honoured("TrustSignaturesFrom", DataSet, "", "Domains whose signatures are verified beyond the limit."),
     Parameter::honoured("MustBeSigned", DataSet, "", "Header fields that a signature must cover when they are present."),
     Parameter::honoured("ClockDrift", Integer, "300", "Seconds by which the times in a signature may be off."),
-    Parameter::honoured("TrustAnchorFile", String, "", "File with the DNSSEC root key. It must be readable; answers are not validated by the service itself."),
+    Parameter::honoured("TrustAnchorFile", String, "", "File with the DNSSEC root key. Validation is left to the resolver; a file that cannot be read is warned about."),
     Parameter::honoured("Nameservers", String, "", "Addresses of name servers with commas between them, each with :PORT (or @PORT) if it is not 53, instead of resolv.conf."),
     Parameter::honoured("DNSTimeout", Integer, "5", "Seconds that a key query may take; 0 means 60."),
     Parameter::honoured("TestDNSData", DataSet, "", "Names and their TXT records, instead of DNS; a name that is missing counts as a DNS error."),
