@@ -135,6 +135,10 @@ fn log_key_problem(session: &Session, name: &str, problem: &KeyError) {
 
 fn signing_failed(session: &Session, active: &Active, error: SignError) -> Verdict {
     error!("{}: signature generation error: {error}", session.queue_id());
+    if error == SignError::Key {
+        // Nothing is wrong with the message: the library, or a panic, failed it.
+        return internal_error(active);
+    }
     judge::take(active.settings.actions.signature_error, "5.7.0", "4.7.0", "DKIM signing error")
 }
 
