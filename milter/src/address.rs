@@ -122,23 +122,8 @@ impl<'a> Scan<'a> {
     }
 
     fn comment(&mut self) -> Result<(), AddressError> {
-        let mut depth = 0_u32;
-        let mut chars = self.rest.chars();
-        while let Some(c) = chars.next() {
-            match c {
-                '(' => depth += 1,
-                ')' => depth -= 1,
-                '\\' => {
-                    chars.next();
-                }
-                _ => {}
-            }
-            if depth == 0 {
-                self.rest = chars.as_str();
-                return Ok(());
-            }
-        }
-        Err(AddressError::NotClosed)
+        self.rest = after_comment(self.rest).ok_or(AddressError::NotClosed)?;
+        Ok(())
     }
 
     fn quoted(&mut self) -> Result<String, AddressError> {
@@ -182,6 +167,27 @@ impl<'a> Scan<'a> {
             }
         }
     }
+}
+
+/// What stands behind the comment (RFC 5322 §3.2.2, nested, with quoted pairs) that `text` begins
+/// with; `None` when it is not closed.
+pub(crate) fn after_comment(text: &str) -> Option<&str> {
+    let mut depth = 0_u32;
+    let mut chars = text.chars();
+    while let Some(c) = chars.next() {
+        match c {
+            '(' => depth += 1,
+            ')' => depth = depth.saturating_sub(1),
+            '\\' => {
+                chars.next();
+            }
+            _ => {}
+        }
+        if depth == 0 {
+            return Some(chars.as_str());
+        }
+    }
+    None
 }
 
 /// `local@domain` out of the tokens, and nothing else.

@@ -4,6 +4,8 @@
 //! of it says and whether or not the rest can be read. The comparison errs on the side of removal:
 //! what any reader could take for our id is taken for it.
 
+use crate::address::after_comment;
+
 /// Whether the field's value could be read as carrying an authserv-id for which `is_ours` says
 /// yes. `is_ours` gets lower-case text without a final dot.
 #[must_use]
@@ -28,11 +30,13 @@ fn candidates(text: &str) -> Vec<String> {
             ';' => break,
             '(' => {
                 let at = text.len() - chars.as_str().len() - 1;
-                if open_comments.binary_search(&at).is_ok() {
-                    closed = false;
-                } else {
-                    chars = after_comment(chars.as_str()).chars();
-                    next_word(&mut words);
+                let is_open = open_comments.binary_search(&at).is_ok();
+                match text.get(at..).filter(|_| !is_open).and_then(after_comment) {
+                    Some(rest) => {
+                        chars = rest.chars();
+                        next_word(&mut words);
+                    }
+                    None => closed = false,
                 }
             }
             '"' => closed &= take_quoted(&mut chars, &mut words),
@@ -79,26 +83,6 @@ fn open_comments(text: &str) -> Vec<usize> {
         }
     }
     open
-}
-
-/// The text behind a comment whose `(` is already taken and that is closed.
-fn after_comment(text: &str) -> &str {
-    let mut depth = 1_u32;
-    let mut chars = text.chars();
-    while let Some(c) = chars.next() {
-        match c {
-            '(' => depth += 1,
-            ')' => depth -= 1,
-            '\\' => {
-                chars.next();
-            }
-            _ => {}
-        }
-        if depth == 0 {
-            break;
-        }
-    }
-    chars.as_str()
 }
 
 /// Takes a quoted string whose opening quote is already taken; false when it is left open.
