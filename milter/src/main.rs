@@ -201,7 +201,10 @@ impl Program {
             Sink::Stderr
         };
         base::log::start(sink, ident, level(settings));
-        std::panic::set_hook(Box::new(|panic| log::error!("panic: {panic}")));
+        std::panic::set_hook(Box::new(|panic| {
+            // The text may quote what a peer sent.
+            log::error!("panic: {}", base::log::escaped(panic.to_string().as_bytes(), 1000));
+        }));
     }
 
     fn serve(
