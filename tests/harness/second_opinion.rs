@@ -75,7 +75,8 @@ pub fn opinions(message: &[u8], zone: &Zone) -> Vec<Opinion> {
 }
 
 /// mail-auth in this process, which asks a DNS server that answers from `zone`.
-fn mail_auth(message: &[u8], zone: &Zone) -> Vec<Opinion> {
+#[must_use]
+pub fn mail_auth(message: &[u8], zone: &Zone) -> Vec<Opinion> {
     let dns = Dns::start(zone.clone());
     let (mut udp, mut tcp) = (ConnectionConfig::udp(), ConnectionConfig::tcp());
     (udp.port, tcp.port) = (dns.port(), dns.port());
