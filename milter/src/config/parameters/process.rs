@@ -17,7 +17,7 @@ pub(in crate::config) const TABLE: &[Parameter] = &[
     Parameter::honoured("AutoRestartRate", String, "", "n/t[u], u one of s m h d: accepted together with AutoRestart, without effect of its own.").at_start(),
     Parameter::honoured("BaseDirectory", String, "", "Where relative paths in the configuration start."),
     Parameter::honoured("Include", String, "", "Reads another file at this point, five levels deep at most."),
-    Parameter::honoured("Syslog", Boolean, "no", "Log to the system log; without it nothing is logged."),
+    Parameter::honoured("Syslog", Boolean, "no", "Log to the system log, or to standard error at a terminal or where there is no system log; without it only warnings and mistakes are told, on standard error."),
     Parameter::honoured("SyslogSuccess", Boolean, "no", "Log each signature that is added and each that verifies."),
     Parameter::honoured("SyslogFacility", String, "mail", "auth, cron, daemon, kern, lpr, mail, news, security, syslog, user, uucp, local0 to local7."),
     Parameter::honoured("SyslogName", String, "", "The name in front of log lines instead of the program's."),
