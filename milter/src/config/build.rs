@@ -30,10 +30,10 @@ pub(super) fn settings(raw: &Arc<Raw>, report: &mut Report) -> Settings {
 
 pub(super) fn build(values: &mut Values<'_>, raw: &Arc<Raw>) -> Settings {
     let base_directory = base_directory(values);
-    values.start_paths_at(base_directory.clone());
+    values.start_paths_at(base_directory);
     unknown_parameters(values);
     Settings {
-        process: process(values, base_directory),
+        process: process(values),
         log: log(values),
         limits: limits(values),
         mode: mode(values),
@@ -57,7 +57,7 @@ fn base_directory(values: &mut Values<'_>) -> Option<PathBuf> {
     Some(path)
 }
 
-fn process(values: &mut Values<'_>, base_directory: Option<PathBuf>) -> Process {
+fn process(values: &mut Values<'_>) -> Process {
     restarts(values);
     Process {
         socket: socket(values),
@@ -65,7 +65,6 @@ fn process(values: &mut Values<'_>, base_directory: Option<PathBuf>) -> Process 
         user: user(values),
         background: values.boolean("Background"),
         pid_file: values.path("PidFile"),
-        base_directory,
     }
 }
 
@@ -348,11 +347,11 @@ fn authserv_id(values: &mut Values<'_>) -> Option<String> {
 
 fn dns(values: &mut Values<'_>) -> Dns {
     let timeout = values.integer("DNSTimeout", 0..=3600);
+    trust_anchor_file(values);
     let test_data_is_set = values.span("TestDNSData").is_some();
     Dns {
         nameservers: nameservers(values),
         timeout: Duration::from_secs(if timeout == 0 { 60 } else { timeout }),
-        trust_anchor_file: trust_anchor_file(values),
         test_data: test_data_is_set.then(|| values.table("TestDNSData", Case::Insensitive)),
         test_keys: test_keys(values),
     }
@@ -389,9 +388,10 @@ fn nameservers(values: &mut Values<'_>) -> Vec<SocketAddr> {
     servers
 }
 
-fn trust_anchor_file(values: &mut Values<'_>) -> Option<PathBuf> {
-    let path = values.path("TrustAnchorFile")?;
-    let span = values.span("TrustAnchorFile")?;
+/// Tells what becomes of `TrustAnchorFile`; nothing else does.
+fn trust_anchor_file(values: &mut Values<'_>) {
+    let Some(path) = values.path("TrustAnchorFile") else { return };
+    let Some(span) = values.span("TrustAnchorFile") else { return };
     match std::fs::File::open(&path) {
         Ok(_) => {
             let text = "DNSSEC is left to the resolver: keys are never reported as secure";
@@ -403,7 +403,6 @@ fn trust_anchor_file(values: &mut Values<'_>) -> Option<PathBuf> {
             values.report.warning(span, text).help("remove the line");
         }
     }
-    Some(path)
 }
 
 fn test_keys(values: &mut Values<'_>) -> Option<Table> {

@@ -45,9 +45,6 @@ pub struct Process {
     pub background: bool,
     /// `PidFile`.
     pub pid_file: Option<PathBuf>,
-    /// `BaseDirectory`: where the relative paths of the configuration start. All paths in the
-    /// settings have it in front already.
-    pub base_directory: Option<PathBuf>,
 }
 
 /// Who the process becomes: `user[:group]`, each a name or a number.
@@ -213,8 +210,6 @@ pub struct Dns {
     pub nameservers: Vec<SocketAddr>,
     /// `DNSTimeout`, never 0.
     pub timeout: Duration,
-    /// `TrustAnchorFile`.
-    pub trust_anchor_file: Option<PathBuf>,
     /// `TestDNSData`: names to TXT contents; what is missing is a DNS error.
     pub test_data: Option<Table>,
     /// `TestPublicKeys`: names to TXT contents; what is missing is not found.
