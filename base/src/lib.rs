@@ -9,4 +9,5 @@ pub mod clock;
 pub mod config;
 pub mod exit;
 pub mod log;
+pub mod secret;
 pub mod service;

@@ -1,0 +1,3 @@
+//! The configuration: TOML text to checked settings.
+
+pub mod settings;

@@ -1,0 +1,1 @@
+//! Stored passwords: `{SCHEME}data` in all of Dovecot's schemes, to verify, to convert, to make.

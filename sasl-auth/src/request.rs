@@ -1,0 +1,60 @@
+//! What is known of one authentication or lookup: who, from where, through which service.
+
+use std::net::IpAddr;
+
+/// One request as the drivers see it. Text from the client is never longer than a line of the
+/// protocol (16 KiB) and holds no control characters once it is here.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Request {
+    /// The user that is looked up: normalised (`username_format`), with the default realm added.
+    /// While a master user is authenticated this is the master user.
+    pub user: String,
+    /// The name as the client sent it.
+    pub original_user: String,
+    /// The user that a master user wants to act for, normalised.
+    pub login_user: Option<String>,
+    /// The master user who has authenticated, once he has.
+    pub master_user: Option<String>,
+    /// `service=`, `smtp` from Postfix.
+    pub service: String,
+    /// The mechanism's name in capitals; empty in a plain lookup.
+    pub mechanism: &'static str,
+    /// `lip=`, `rip=` and the ports; absent or unreadable ones are `None` and 0.
+    pub local_ip: Option<IpAddr>,
+    /// The client's address.
+    pub remote_ip: Option<IpAddr>,
+    /// The port that the client reached.
+    pub local_port: u16,
+    /// The client's port.
+    pub remote_port: u16,
+    /// `real_rip=`: the address behind a proxy; the same as `remote_ip` when not given.
+    pub real_remote_ip: Option<IpAddr>,
+    /// `real_lip=`, likewise.
+    pub real_local_ip: Option<IpAddr>,
+    /// `local_name=`: the name that the client asked for by TLS (SNI).
+    pub local_name: String,
+    /// `session=`.
+    pub session: String,
+    /// `client_id=`.
+    pub client_id: String,
+    /// `secured`: the connection to the client is encrypted.
+    pub secured: bool,
+    /// `valid-client-cert`: the client has shown a certificate that the server trusts.
+    pub valid_client_cert: bool,
+    /// `cert_username=`: the name in that certificate.
+    pub cert_username: Option<String>,
+}
+
+impl Request {
+    /// The part of the user before the last `@`; the whole user when there is none.
+    #[must_use]
+    pub fn local_part(&self) -> &str {
+        self.user.rsplit_once('@').map_or(self.user.as_str(), |(local, _)| local)
+    }
+
+    /// The part of the user after the last `@`; empty when there is none.
+    #[must_use]
+    pub fn domain(&self) -> &str {
+        self.user.rsplit_once('@').map_or("", |(_, domain)| domain)
+    }
+}
