@@ -2,11 +2,16 @@
 //!
 //! Read [`pipeline`] first: it tells one authentication from line to line.
 
+pub mod cache;
+pub mod chain;
 pub mod config;
 pub mod fields;
 pub mod mechanism;
+pub mod networks;
 pub mod passdb;
 pub mod password;
 pub mod request;
+pub mod session;
+pub mod throttle;
 pub mod userdb;
 pub mod variables;
