@@ -8,6 +8,7 @@ pub mod config;
 pub mod fields;
 pub mod mechanism;
 pub mod networks;
+pub mod outcome;
 pub mod passdb;
 pub mod password;
 pub mod request;
