@@ -2,17 +2,31 @@
 //!
 //! Read [`pipeline`] first: it tells one authentication from line to line.
 
+pub mod active;
+pub mod authenticate;
 pub mod cache;
 pub mod chain;
+pub mod client;
 pub mod config;
+pub mod country;
 pub mod fields;
+pub mod hashing;
+pub mod lookup;
 pub mod mechanism;
+pub mod metrics;
 pub mod networks;
+pub mod oauth;
 pub mod outcome;
 pub mod passdb;
 pub mod password;
+pub mod pipeline;
+pub mod report;
 pub mod request;
+pub mod server;
 pub mod session;
 pub mod throttle;
 pub mod userdb;
+pub mod userdb_client;
+pub mod userdb_session;
+pub mod username;
 pub mod variables;

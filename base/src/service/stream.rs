@@ -31,15 +31,24 @@ impl Stream {
     /// # Errors
     /// What the operating system says.
     pub async fn read_with<R>(&mut self, mut take: impl FnMut(&[u8]) -> R) -> io::Result<R> {
-        std::future::poll_fn(|cx| {
-            SCRATCH.with(|scratch| {
-                let mut scratch = scratch.borrow_mut();
-                let mut buffer = ReadBuf::new(&mut scratch);
-                std::task::ready!(Pin::new(&mut *self).poll_read(cx, &mut buffer))?;
-                Poll::Ready(Ok(take(buffer.filled())))
-            })
+        std::future::poll_fn(|cx| self.poll_read_with(cx, &mut take)).await
+    }
+
+    /// [`Self::read_with`] for those who poll several things at once.
+    ///
+    /// # Errors
+    /// What the operating system says.
+    pub fn poll_read_with<R>(
+        &mut self,
+        cx: &mut Context<'_>,
+        take: impl FnOnce(&[u8]) -> R,
+    ) -> Poll<io::Result<R>> {
+        SCRATCH.with(|scratch| {
+            let mut scratch = scratch.borrow_mut();
+            let mut buffer = ReadBuf::new(&mut scratch);
+            std::task::ready!(Pin::new(self).poll_read(cx, &mut buffer))?;
+            Poll::Ready(Ok(take(buffer.filled())))
         })
-        .await
     }
 
     /// The process at the other end of a UNIX socket; `None` for TCP.
