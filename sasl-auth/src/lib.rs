@@ -5,6 +5,7 @@
 pub mod config;
 pub mod fields;
 pub mod mechanism;
+pub mod oauth;
 pub mod passdb;
 pub mod password;
 pub mod request;
