@@ -1,6 +1,6 @@
 //! ANONYMOUS (RFC 4505): anyone, under one name, with a trace for the log.
 
-use super::exchange::{Environment, Machine, invalid};
+use super::exchange::{Environment, Machine};
 use super::{Identity, Step};
 
 /// The longest trace, in characters (RFC 4505 §2).
@@ -20,13 +20,13 @@ impl Anonymous {
 
 impl Machine for Anonymous {
     fn begin(&mut self, initial: Option<&[u8]>) -> Step {
-        let Ok(trace) = std::str::from_utf8(initial.unwrap_or_default()) else {
-            return invalid("trace is not UTF-8");
-        };
-        if trace.chars().count() > TRACE_LIMIT || trace.chars().any(char::is_control) {
-            return invalid("trace is too long or holds control characters");
-        }
-        self.trace = Some(trace.to_owned()).filter(|trace| !trace.is_empty());
+        // Only ever shown in the log, so nothing in it is a reason to refuse (Dovecot 2.3 observed).
+        let trace: String = String::from_utf8_lossy(initial.unwrap_or_default())
+            .chars()
+            .map(|c| if c.is_control() { '?' } else { c })
+            .take(TRACE_LIMIT)
+            .collect();
+        self.trace = Some(trace).filter(|trace| !trace.is_empty());
         Step::Trusted(Identity { authentication: self.username.clone(), authorization: None })
     }
 

@@ -27,12 +27,13 @@ impl Dialect {
 #[derive(Debug)]
 pub(super) struct BearerExchange {
     dialect: Dialect,
+    claimed: Option<String>,
     refused: bool,
 }
 
 impl BearerExchange {
     pub(super) fn new(dialect: Dialect) -> Self {
-        Self { dialect, refused: false }
+        Self { dialect, claimed: None, refused: false }
     }
 }
 
@@ -44,7 +45,11 @@ impl Machine for BearerExchange {
             Dialect::Xoauth2 => parse_xoauth2(message),
         };
         match parsed {
-            Ok(Bearer { user, token }) => Step::Token { user, token },
+            Ok(Bearer { user, token: Some(token) }) => Step::Token { user, token },
+            Ok(Bearer { user, token: None }) => {
+                self.claimed = Some(user).filter(|user| !user.is_empty());
+                invalid("no token")
+            }
             Err(why) => invalid(why),
         }
     }
@@ -61,6 +66,10 @@ impl Machine for BearerExchange {
     fn respond(&mut self, _response: &[u8]) -> Step {
         if self.refused { Step::Failure(Refusal::Mismatch) } else { out_of_turn() }
     }
+
+    fn claimed(&self) -> Option<&str> {
+        self.claimed.as_deref()
+    }
 }
 
 /// Who comes with which token.
@@ -68,8 +77,8 @@ impl Machine for BearerExchange {
 pub struct Bearer {
     /// The name that the client gives; empty when OAUTHBEARER comes without one.
     pub user: String,
-    /// The token; not empty.
-    pub token: Secret,
+    /// The token, not empty; `None` when the message has none.
+    pub token: Option<Secret>,
 }
 
 /// Takes an OAUTHBEARER message apart (RFC 7628 §3.1): gs2 header, then `key=value` pairs each ended by
@@ -107,29 +116,21 @@ pub fn parse_xoauth2(message: &[u8]) -> Result<Bearer, &'static str> {
     Ok(Bearer { user, token })
 }
 
-/// Reads pairs that each end in 0x01, and another 0x01 after the last. Clients that leave out one of the
-/// two at the end are understood, as by Dovecot.
-fn pairs_token(pairs: &[u8]) -> Result<(Option<String>, Secret), &'static str> {
-    let pairs = pairs.strip_suffix(&[1]).unwrap_or(pairs);
-    let pairs = pairs.strip_suffix(&[1]).unwrap_or(pairs);
+/// Reads pairs that each end in 0x01, and another 0x01 after the last. Clients that leave out one or
+/// both at the end are understood, and pairs without `=` are let pass, as by Dovecot.
+fn pairs_token(pairs: &[u8]) -> Result<(Option<String>, Option<Secret>), &'static str> {
     let (mut user, mut token) = (None, None);
     for pair in pairs.split(|byte| *byte == 1) {
         let mut halves = pair.splitn(2, |byte| *byte == b'=');
-        let (Some(key), Some(value)) = (halves.next(), halves.next()) else {
-            return Err("a key=value pair without =");
-        };
-        match key {
-            b"user" if user.is_some() => return Err("user twice"),
-            b"user" => user = Some(plain_name(value)?),
-            b"auth" if token.is_some() => return Err("auth twice"),
-            b"auth" => token = Some(bearer(value)?),
-            _ if key.is_empty() || !key.iter().all(u8::is_ascii_alphabetic) => {
-                return Err("a key of other than letters");
-            }
+        match (halves.next(), halves.next()) {
+            (Some(b"user"), Some(_)) if user.is_some() => return Err("user twice"),
+            (Some(b"user"), Some(value)) => user = Some(plain_name(value)?),
+            (Some(b"auth"), Some(_)) if token.is_some() => return Err("auth twice"),
+            (Some(b"auth"), Some(value)) => token = Some(bearer(value)?),
             _ => {}
         }
     }
-    Ok((user, token.ok_or("no token")?))
+    Ok((user, token))
 }
 
 fn plain_name(value: &[u8]) -> Result<String, &'static str> {

@@ -13,7 +13,7 @@ const BLOCK: usize = 64;
 #[derive(Debug)]
 pub(super) struct CramMd5 {
     challenge: Vec<u8>,
-    digest: Option<[u8; 16]>,
+    digest: Option<Vec<u8>>,
 }
 
 impl CramMd5 {
@@ -54,7 +54,7 @@ impl Machine for CramMd5 {
             Some(Credentials::Scram(_)) | None => return Step::Failure(Refusal::Mismatch),
         };
         match cram_md5_digest(states, &self.challenge) {
-            Some(expected) if verify_slices_are_equal(&expected, &digest).is_ok() => {
+            Some(expected) if verify_slices_are_equal(hex(expected).as_bytes(), &digest).is_ok() => {
                 Step::Success { data: None }
             }
             Some(_) | None => Step::Failure(Refusal::Mismatch),
@@ -67,31 +67,21 @@ impl Machine for CramMd5 {
 pub struct CramResponse {
     /// The user's name; may hold spaces.
     pub user: String,
-    /// HMAC-MD5 of the challenge.
-    pub digest: [u8; 16],
+    /// HMAC-MD5 of the challenge in lower-case hexadecimal digits, if the client is right. Anything else
+    /// counts as a wrong password, as in Dovecot.
+    pub digest: Vec<u8>,
 }
 
-/// Takes an answer apart at its last space; the digest is 32 hexadecimal digits in either case.
+/// Takes an answer apart at its last space.
 ///
 /// # Errors
 /// What is wrong with the answer, for the log.
 pub fn parse_cram_md5(response: &[u8]) -> Result<CramResponse, &'static str> {
     let mut parts = response.rsplitn(2, |byte| *byte == b' ');
-    let (Some(hex), Some(user)) = (parts.next(), parts.next()) else {
-        return Err("CRAM-MD5 response without a space");
+    let (Some(digest), Some(user)) = (parts.next(), parts.next()) else {
+        return Err("CRAM-MD5 response without a digest");
     };
-    let (pairs, []) = hex.as_chunks::<2>() else { return Err("CRAM-MD5 digest of the wrong length") };
-    let mut digest = [0; 16];
-    if pairs.len() != digest.len() {
-        return Err("CRAM-MD5 digest of the wrong length");
-    }
-    for (byte, [high, low]) in digest.iter_mut().zip(pairs) {
-        match (char::from(*high).to_digit(16), char::from(*low).to_digit(16)) {
-            (Some(high), Some(low)) => *byte = u8::try_from(high * 16 + low).unwrap_or_default(),
-            _ => return Err("CRAM-MD5 digest is not hexadecimal"),
-        }
-    }
-    Ok(CramResponse { user: name(user)?, digest })
+    Ok(CramResponse { user: name(user)?, digest: digest.to_vec() })
 }
 
 /// HMAC-MD5 of `message` from the two states in `states` (inner, outer; 16 bytes each, as RFC 1321 writes a
@@ -101,6 +91,10 @@ pub fn cram_md5_digest(states: &Secret, message: &[u8]) -> Option<[u8; 16]> {
     let (inner, outer) = states.expose().split_first_chunk::<16>()?;
     let outer: &[u8; 16] = outer.try_into().ok()?;
     Some(resume(outer, &resume(inner, message)))
+}
+
+fn hex(digest: [u8; 16]) -> String {
+    format!("{:032x}", u128::from_be_bytes(digest))
 }
 
 /// MD5 of a message whose first block has led to `state` and whose rest is `rest` (RFC 1321 §3).

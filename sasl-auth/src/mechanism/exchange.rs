@@ -53,6 +53,11 @@ pub(super) trait Machine: Send {
         out_of_turn()
     }
 
+    /// A name that was read before the message turned out to be no good.
+    fn claimed(&self) -> Option<&str> {
+        None
+    }
+
     /// ANONYMOUS's trace.
     fn trace(&self) -> Option<&str> {
         None
@@ -85,6 +90,7 @@ pub struct Mechanism {
     description: &'static Description,
     machine: Box<dyn Machine>,
     turn: Turn,
+    claimed: Option<String>,
 }
 
 impl Mechanism {
@@ -104,7 +110,7 @@ impl Mechanism {
             "EXTERNAL" => Box::new(External::new(environment)),
             _ => return None,
         };
-        Some(Self { description, machine, turn: Turn::Start })
+        Some(Self { description, machine, turn: Turn::Start, claimed: None })
     }
 
     /// Name, flags and needs of this mechanism.
@@ -160,8 +166,15 @@ impl Mechanism {
         self.settle(step)
     }
 
-    /// What an anonymous client said of itself (RFC 4505 §2), for the log; it may hold anything but
-    /// control characters.
+    /// Who the client says it is, as far as it has said so, as sent; for the log, for `user=` in FAIL,
+    /// and for counting failures also where no [`Step`] has given an identity.
+    #[must_use]
+    pub fn claimed_user(&self) -> Option<&str> {
+        self.claimed.as_deref().or_else(|| self.machine.claimed())
+    }
+
+    /// What an anonymous client said of itself (RFC 4505 §2), for the log; at most 255
+    /// characters, none of them a control character.
     #[must_use]
     pub fn trace(&self) -> Option<&str> {
         self.machine.trace()
@@ -181,6 +194,13 @@ impl Mechanism {
     }
 
     fn settle(&mut self, step: Step) -> Step {
+        match &step {
+            Step::Verify(who, _) | Step::Credentials(who, _) | Step::Trusted(who) => {
+                self.claimed = Some(who.authentication.clone());
+            }
+            Step::Token { user, .. } if !user.is_empty() => self.claimed = Some(user.clone()),
+            Step::Token { .. } | Step::Challenge(_) | Step::Success { .. } | Step::Failure(_) => {}
+        }
         self.turn = match (&step, self.turn) {
             (_, Turn::Over) | (Step::Success { .. } | Step::Failure(_), _) => Turn::Over,
             (Step::Challenge(_), _) => Turn::Response,

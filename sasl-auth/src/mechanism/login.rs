@@ -9,6 +9,7 @@ use super::{Identity, Step};
 #[derive(Debug, Default)]
 pub(super) struct Login {
     who: Option<Identity>,
+    claimed: Option<String>,
 }
 
 impl Login {
@@ -35,9 +36,18 @@ impl Machine for Login {
     fn respond(&mut self, response: &[u8]) -> Step {
         match self.who.take() {
             None => self.user(response),
-            Some(_) if response.len() > PASSWORD_LIMIT => invalid("password is too long"),
-            Some(_) if response.contains(&0) => invalid("password holds a NUL"),
-            Some(who) => Step::Verify(who, Secret::new(response)),
+            Some(who) => {
+                self.claimed = Some(who.authentication.clone());
+                match response {
+                    _ if response.len() > PASSWORD_LIMIT => invalid("password is too long"),
+                    _ if response.contains(&0) => invalid("password holds a NUL"),
+                    _ => Step::Verify(who, Secret::new(response)),
+                }
+            }
         }
+    }
+
+    fn claimed(&self) -> Option<&str> {
+        self.claimed.as_deref()
     }
 }

@@ -1,8 +1,10 @@
 //! SCRAM-SHA-1 and SCRAM-SHA-256 (RFC 5802, RFC 7677) without channel binding.
 //!
 //! An unknown user, and one whose password cannot serve SCRAM, goes through the whole exchange with
-//! keys from [`Decoys`], so that a client cannot tell them from a wrong password. Of failures only
-//! FAIL tells: server-final messages with `e=` are not sent, as Dovecot sends none.
+//! keys that match nothing, so that a client cannot tell them from a wrong password. The keys are made
+//! from the name in lower case; whoever answers [`Step::Credentials`] and knows better how names are
+//! normalised passes such keys itself instead of `None`. Of failures only FAIL tells: server-final
+//! messages with `e=` are not sent, as Dovecot sends none.
 
 mod digest;
 mod message;
@@ -28,7 +30,7 @@ const DECOY_SALT: usize = 16;
 pub(super) struct Scram {
     sha: Sha,
     server_nonce: String,
-    decoys: Decoys,
+    decoy_secret: Secret,
     state: State,
 }
 
@@ -51,7 +53,7 @@ impl Scram {
         Self {
             sha,
             server_nonce: STANDARD.encode(environment.random),
-            decoys: Decoys::new(environment.decoy_secret),
+            decoy_secret: Secret::new(environment.decoy_secret),
             state: State::Begin,
         }
     }
@@ -66,7 +68,7 @@ impl Scram {
         {
             return (keys, true);
         }
-        (self.decoys.keys(self.sha, user), false)
+        (decoy_keys(self.sha, self.decoy_secret.expose(), user), false)
     }
 
     fn finish(&self, last: &ClientFinal, first: &ClientFirst, server_first: &str, keys: &ScramKeys) -> Proof {
@@ -151,34 +153,15 @@ impl Machine for Scram {
     }
 }
 
-/// Keys for users that do not exist: always the same for the same name, and they match nothing.
-#[derive(Debug, Clone)]
-pub struct Decoys {
-    secret: Secret,
-}
-
-impl Decoys {
-    /// `secret` must be random, known to nobody else, and the same for the life of the process.
-    #[must_use]
-    pub fn new(secret: &[u8]) -> Self {
-        Self { secret: Secret::new(secret) }
-    }
-
-    /// The keys for `user`, which should be normalised as known users' names are: two spellings of
-    /// one name would otherwise get two salts, which no known user does. [`Step::Credentials`] answered
-    /// with `None` makes them from the name in lower case.
-    #[must_use]
-    pub fn keys(&self, sha: Sha, user: &str) -> ScramKeys {
-        let derive = |purpose: &str| {
-            sha.hmac(self.secret.expose(), format!("{} {purpose} {user}", sha.mechanism()).as_bytes())
-        };
-        let mut salt = derive("salt");
-        salt.truncate(DECOY_SALT);
-        ScramKeys {
-            iterations: DECOY_ITERATIONS,
-            salt,
-            stored_key: Secret::new(derive("stored key")),
-            server_key: Secret::new(derive("server key")),
-        }
+/// Keys for a user that does not exist: always the same for the same name, and they match nothing.
+fn decoy_keys(sha: Sha, secret: &[u8], user: &str) -> ScramKeys {
+    let derive = |purpose: &str| sha.hmac(secret, format!("{} {purpose} {user}", sha.mechanism()).as_bytes());
+    let mut salt = derive("salt");
+    salt.truncate(DECOY_SALT);
+    ScramKeys {
+        iterations: DECOY_ITERATIONS,
+        salt,
+        stored_key: Secret::new(derive("stored key")),
+        server_key: Secret::new(derive("server key")),
     }
 }
