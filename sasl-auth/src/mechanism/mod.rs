@@ -16,6 +16,8 @@ mod login;
 pub mod offer;
 mod plain;
 pub mod scram;
+#[cfg(test)]
+mod tests;
 
 use base::secret::Secret;
 

@@ -8,6 +8,8 @@
 
 mod digest;
 mod message;
+#[cfg(test)]
+mod tests;
 
 use aws_lc_rs::constant_time::verify_slices_are_equal;
 use base::secret::Secret;
