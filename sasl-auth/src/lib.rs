@@ -4,9 +4,11 @@
 
 pub mod config;
 pub mod fields;
+pub mod ldap;
 pub mod mechanism;
 pub mod passdb;
 pub mod password;
 pub mod request;
+pub mod sql;
 pub mod userdb;
 pub mod variables;
