@@ -198,3 +198,60 @@ impl fmt::Debug for Database {
         f.debug_struct("Database").field("name", &self.name).field("servers", &self.servers).finish()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn settings(urls: &[&str], query: &str) -> settings::Sql {
+        settings::Sql {
+            urls: urls.iter().map(|url| Secret::from(*url)).collect(),
+            query: query.into(),
+            app_password_query: None,
+            iterate_query: None,
+            connections: 2,
+            tls_ca_file: None,
+        }
+    }
+
+    #[test]
+    fn what_is_wrong_is_named_at_once() {
+        let error =
+            |urls: &[&str], query| Database::new(&settings(urls, query), "sql").expect_err("a mistake");
+        for (error, part) in [
+            (error(&[], "SELECT 1"), "no url"),
+            (error(&["sqlite:///a", "nonsense"], "SELECT 1"), "url 2 has no scheme"),
+            (error(&["sqlite:///a", "mysql://u:p@h/d"], "SELECT 1"), "different kinds"),
+            (error(&["sqlite:relative.db"], "SELECT 1"), "absolute path"),
+            (error(&["sqlite:///a"], "SELECT '%u"), "query: the query ends within a string literal"),
+        ] {
+            assert!(error.contains(part), "{error}");
+        }
+        let mut settings = settings(&["postgres://u@h/d"], "SELECT 1");
+        settings.app_password_query = Some("SELECT \"%u\"".into());
+        assert!(Database::new(&settings, "sql").unwrap_err().starts_with("app_password_query: "));
+        settings.app_password_query = None;
+        settings.tls_ca_file = Some("/nowhere/ca.pem".into());
+        assert!(Database::new(&settings, "sql").unwrap_err().contains("/nowhere/ca.pem"));
+    }
+
+    #[tokio::test]
+    async fn no_error_and_no_debug_text_shows_a_password() {
+        let urls = ["postgres://u:sesame@127.0.0.1:1/d", "postgres://u:sesame@127.0.0.1:2/d?sslmode=require"];
+        let database = Database::new(&settings(&urls, "SELECT '%w'"), "sql").unwrap();
+        let password = Secret::from("sesame");
+        let error = database.lookup(&Request::default(), Some(&password)).await.unwrap_err();
+        assert!(error.detail.contains("127.0.0.1:1") && error.detail.contains("127.0.0.1:2"), "{error}");
+        assert!(!format!("{error} {database:?}").contains("sesame"));
+    }
+
+    #[test]
+    fn look_ups_can_be_spawned() {
+        fn is_send(_: impl Send) {}
+        let database = Database::new(&settings(&["sqlite:///a"], "SELECT 1"), "sql").unwrap();
+        let request = Request::default();
+        is_send(database.lookup(&request, None));
+        is_send(database.user(&request));
+        is_send(database.list());
+    }
+}

@@ -41,8 +41,10 @@ pub(super) struct Connection(MySqlConnection);
 
 impl Server {
     pub(super) fn parse(url: &str, tls: TlsFiles<'_>) -> Result<Self, String> {
+        // The error may quote the URL.
         let mut options = MySqlConnectOptions::from_str(url)
-            .map_err(|_| "is not understood; write mysql://user:password@host:port/database".to_owned())?;
+            .ok()
+            .ok_or("is not understood; write mysql://user:password@host:port/database")?;
         let own_ca = url.contains("sslca=") || url.contains("ssl-ca=");
         if tls.ca_file.is_some() && (tls.is_open || matches!(options.get_ssl_mode(), MySqlSslMode::Required))
         {

@@ -72,8 +72,10 @@ impl PlanCell {
 
 impl Server {
     pub(super) fn parse(url: &str, tls: TlsFiles<'_>) -> Result<Self, String> {
+        // The error may quote the URL.
         let mut options = PgConnectOptions::from_str(url)
-            .map_err(|_| "is not understood; write postgres://user:password@host:port/database".to_owned())?;
+            .ok()
+            .ok_or("is not understood; write postgres://user:password@host:port/database")?;
         let own_ca = ["sslrootcert=", "ssl-root-cert=", "ssl-ca="].iter().any(|key| url.contains(key));
         if tls.ca_file.is_some() && (tls.is_open || matches!(options.get_ssl_mode(), PgSslMode::Require)) {
             // libpq, too, takes "require" with a CA file for "verify-ca".

@@ -32,8 +32,10 @@ pub(super) struct Connection {
 impl File {
     /// Reads `sqlite:///path` or `sqlite:/path`, with the URI parameters `immutable`, `cache` and `vfs`.
     pub(super) fn parse(url: &str) -> Result<Self, String> {
+        // The error may quote the URL.
         let options = SqliteConnectOptions::from_str(url)
-            .map_err(|_| "is not a sqlite URL such as sqlite:///path/to/file".to_owned())?;
+            .ok()
+            .ok_or("is not a sqlite URL such as sqlite:///path/to/file")?;
         let path = options.get_filename().to_owned();
         if !path.is_absolute() {
             return Err("names no absolute path; write sqlite:///path/to/file".into());
