@@ -9,5 +9,6 @@ pub mod clock;
 pub mod config;
 pub mod exit;
 pub mod log;
+pub mod passwd_file;
 pub mod secret;
 pub mod service;

@@ -8,5 +8,7 @@ pub mod mechanism;
 pub mod passdb;
 pub mod password;
 pub mod request;
+mod user_file;
 pub mod userdb;
+pub mod username;
 pub mod variables;
