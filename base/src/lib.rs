@@ -11,5 +11,6 @@ pub mod dovecot;
 pub mod exit;
 pub mod line;
 pub mod log;
+pub mod passwd_file;
 pub mod secret;
 pub mod service;
