@@ -111,7 +111,7 @@ impl Active {
     /// # Errors
     /// What cannot be built, as a sentence.
     pub fn new(settings: Settings) -> Result<Self, String> {
-        let usernames = Usernames::compile(&settings.names).map_err(|error| error.to_string())?;
+        let usernames = settings.names.compile()?;
         let (mut denies, mut masters, mut passdbs) = (Vec::new(), Vec::new(), Vec::new());
         for one in &settings.passdb {
             let built = Passdb::new(one)?;
@@ -135,7 +135,8 @@ impl Active {
             }
             offered.push(description);
         }
-        if offered.is_empty() && settings.listen.iter().any(|listen| listen.kind == settings::ListenKind::Client)
+        if offered.is_empty()
+            && settings.listen.iter().any(|listen| listen.kind == settings::ListenKind::Client)
         {
             return Err("no mechanism can be offered; Postfix would refuse to start its smtpd".to_owned());
         }
@@ -149,8 +150,9 @@ impl Active {
 pub fn abilities(settings: &Settings) -> Abilities {
     let chain = || settings.passdb.iter().filter(|passdb| !passdb.deny && !passdb.master);
     Abilities {
-        verifies: chain().next().is_some(),
-        hands_out: chain().any(|passdb| hands_out_passwords(&passdb.driver)),
+        verification: chain().next().is_some(),
+        credentials: chain().any(|passdb| hands_out_passwords(&passdb.driver)),
+        lookup: chain().any(|passdb| hands_out_passwords(&passdb.driver)),
         tokens: settings.oauth2.is_some(),
     }
 }
@@ -161,7 +163,11 @@ fn hands_out_passwords(driver: &settings::PassdbDriver) -> bool {
     match driver {
         Driver::Pam(_) => false,
         Driver::Ldap(ldap) => !ldap.auth_bind && ldap.auth_bind_dn.is_none(),
-        Driver::PasswdFile(_) | Driver::System | Driver::Sql(_) | Driver::Static { .. } | Driver::Command(_) => true,
+        Driver::PasswdFile(_)
+        | Driver::System
+        | Driver::Sql(_)
+        | Driver::Static { .. }
+        | Driver::Command(_) => true,
     }
 }
 
@@ -262,7 +268,8 @@ impl Shared {
             cache: Mutex::new(settings.cache.map(|cache| Cache::new(cache, &cache_secret))),
             networks: Mutex::new(Networks::new(settings.networks.clone())),
             countries,
-            pool: Pool::new(&settings.hashing).map_err(|error| format!("starting the hashing threads: {error}"))?,
+            pool: Pool::new(&settings.hashing)
+                .map_err(|error| format!("starting the hashing threads: {error}"))?,
             metrics: Metrics::new(),
             decoy_secret,
             cache_secret,
@@ -307,7 +314,9 @@ fn sharing(settings: &settings::Passdb) -> Sharing {
         Driver::PasswdFile(_) | Driver::Static { .. } | Driver::System => return Sharing::OnlyHash,
         // PAM and commands see the address whatever is configured.
         Driver::Pam(_) | Driver::Command(_) => return Sharing::Connection,
-        Driver::Sql(sql) => [&sql.query].into_iter().chain(&sql.app_password_query).cloned().collect::<Vec<_>>(),
+        Driver::Sql(sql) => {
+            [&sql.query].into_iter().chain(&sql.app_password_query).cloned().collect::<Vec<_>>()
+        }
         Driver::Ldap(ldap) => {
             let mut texts = vec![ldap.base.clone(), ldap.filter.clone()];
             texts.extend(ldap.auth_bind_dn.clone());
@@ -319,7 +328,8 @@ fn sharing(settings: &settings::Passdb) -> Sharing {
         Template::parse(text).is_ok_and(|template| {
             template.variables().all(|variable| {
                 let name = variable.name();
-                ["user", "username", "domain", "service", "orig_user"].contains(&&*name) || name.starts_with("ldap:")
+                ["user", "username", "domain", "service", "orig_user"].contains(&&*name)
+                    || name.starts_with("ldap:")
             })
         })
     });
@@ -334,7 +344,10 @@ fn template(text: &str) -> Result<Option<Template>, String> {
 }
 
 fn templates(fields: &Fields) -> Result<Templates, String> {
-    fields.iter().map(|(name, value)| Ok((name.to_owned(), value.map(template).transpose()?.flatten()))).collect()
+    fields
+        .iter()
+        .map(|(name, value)| Ok((name.to_owned(), value.map(template).transpose()?.flatten())))
+        .collect()
 }
 
 fn complete(fields: &mut Fields, defaults: &Templates, overrides: &Templates, request: &Request) {

@@ -154,7 +154,8 @@ pub async fn walk(
             Found::No { source, why, at_once }
         }
         Verdict::Unavailable => {
-            let (source, detail) = away.unwrap_or_else(|| (Arc::from("auth"), "no passdb could answer".to_owned()));
+            let (source, detail) =
+                away.unwrap_or_else(|| (Arc::from("auth"), "no passdb could answer".to_owned()));
             Found::Unavailable { source, detail }
         }
     }
@@ -191,7 +192,8 @@ pub async fn hand_out(active: &Active, request: &Request, kind: CredentialKind) 
             continue;
         }
         let mut schemes = Vec::new();
-        for stored in usable(&entry, request, passdb, active) {
+        let usable: Vec<Usable> = usable(&entry, request, passdb, active).collect();
+        for stored in usable {
             match derived(&stored.parsed, kind, &request.user).await {
                 Some(credentials) => {
                     let found = Found::Yes { source, fields: entry.fields, label: stored.label };
@@ -218,7 +220,8 @@ fn kind_name(kind: CredentialKind) -> &'static str {
 
 /// SCRAM keys from a clear-text password take thousands of hashes: not on this thread.
 async fn derived(stored: &Stored, kind: CredentialKind, user: &str) -> Option<Credentials> {
-    let is_direct = stored.scheme_name().eq_ignore_ascii_case(kind_name(kind)) || kind == CredentialKind::CramMd5;
+    let is_direct =
+        stored.scheme_name().eq_ignore_ascii_case(kind_name(kind)) || kind == CredentialKind::CramMd5;
     if is_direct {
         return stored.credentials(kind, user);
     }
@@ -245,7 +248,8 @@ async fn ask(
         _ => None,
     };
     if let Some(key) = key
-        && let Some(answer) = lock(&shared.cache).as_mut().and_then(|cache| cache.fresh(key, clock::monotonic_now()))
+        && let Some(answer) =
+            lock(&shared.cache).as_mut().and_then(|cache| cache.fresh(key, clock::monotonic_now()))
     {
         return match answer {
             Answer::Right(mut fields) => {
@@ -333,7 +337,9 @@ async fn ask_driver(
         Ok(Lookup::Found(entry)) => match proof {
             _ if entry.fields.has("noauthenticate") => Word::No(Why::UnknownUser, false),
             Proof::Known => Word::Yes(entry.fields, None),
-            Proof::Password(password) => compare(passdb, active, shared, request, entry, password, manners).await,
+            Proof::Password(password) => {
+                compare(passdb, active, shared, request, entry, password, manners).await
+            }
         },
         Ok(Lookup::OnlyVerifies) => match proof {
             Proof::Known => Word::No(Why::UnknownUser, false),
@@ -385,7 +391,9 @@ fn usable<'a>(
     let now = clock::unix_now();
     entry.passwords.iter().filter_map(move |one| {
         let services = &one.services;
-        if !services.is_empty() && !services.iter().any(|service| service.eq_ignore_ascii_case(&request.service)) {
+        if !services.is_empty()
+            && !services.iter().any(|service| service.eq_ignore_ascii_case(&request.service))
+        {
             return None;
         }
         if one.expires.is_some_and(|end| now >= end) {
@@ -427,22 +435,29 @@ async fn compare(
     let at_once = entry.fields.has("nodelay");
     let mut failure: Option<String> = None;
     let mut slow = Vec::new();
+    let mut opened: Option<Option<String>> = None;
     for one in usable(&entry, request, passdb, active) {
         if one.parsed.cost() != Cost::Cheap {
             slow.push(one);
             continue;
         }
         match one.parsed.verify(&request.user, password.expose()) {
-            Ok(true) => return Word::Yes(entry.fields, one.label),
+            Ok(true) => {
+                opened = Some(one.label);
+                break;
+            }
             Ok(false) => {}
             Err(error) => failure = Some(error.to_string()),
         }
     }
+    if let Some(label) = opened {
+        return Word::Yes(entry.fields, label);
+    }
     for one in slow {
         passdb.learn_cost(&one.parsed);
-        let key = lock(&shared.cache)
-            .as_ref()
-            .map(|cache| cache.key(&[b"hash", one.text.expose(), request.user.as_bytes(), password.expose()]));
+        let key = lock(&shared.cache).as_ref().map(|cache| {
+            cache.key(&[b"hash", one.text.expose(), request.user.as_bytes(), password.expose()])
+        });
         let known = key.and_then(|key| {
             lock(&shared.cache).as_mut().and_then(|cache| cache.fresh(key, clock::monotonic_now()))
         });
@@ -480,7 +495,7 @@ async fn hash(
     manners: Manners,
 ) -> Result<bool, String> {
     let job = Job {
-        stored: stored.as_ref().clone(),
+        stored: vec![stored.as_ref().clone()],
         user: user.to_owned(),
         password: password.clone(),
         lane: manners.lane,

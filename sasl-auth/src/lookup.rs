@@ -68,7 +68,9 @@ pub async fn pass(active: &Active, request: &Request) -> Answer {
         match from_passdb(passdb, request).await {
             Ok(None) => {}
             Ok(Some(_)) => return Answer::Unknown,
-            Err(failed) => return Answer::Unavailable { source: passdb.name.to_string(), detail: failed.detail },
+            Err(failed) => {
+                return Answer::Unavailable { source: passdb.name.to_string(), detail: failed.detail };
+            }
         }
     }
     for passdb in &active.passdbs {
@@ -92,7 +94,10 @@ pub async fn pass(active: &Active, request: &Request) -> Answer {
             break;
         }
     }
-    let name = ["user", "username"].iter().find_map(|key| merged.remove(key)).unwrap_or_else(|| request.user.clone());
+    let name = ["user", "username"]
+        .iter()
+        .find_map(|key| merged.remove(key))
+        .unwrap_or_else(|| request.user.clone());
     end(&walk, name, merged, away)
 }
 
@@ -105,7 +110,9 @@ pub async fn list(active: &Active, mask: &str) -> (Vec<String>, Result<(), Unava
     for userdb in &active.userdbs {
         match userdb.driver.list().await {
             Ok(found) => {
-                users.extend(found.into_iter().filter(|user| chain::matches(mask.as_bytes(), user.as_bytes())));
+                users.extend(
+                    found.into_iter().filter(|user| chain::matches(mask.as_bytes(), user.as_bytes())),
+                );
             }
             Err(unavailable) => end = Err(Unavailable::new(format!("{}: {unavailable}", userdb.name))),
         }
@@ -137,17 +144,19 @@ async fn one(
         UserdbDriver::Static { allow_all_users: false, .. } if !exists(active, request).await? => Ok(None),
         _ => {
             let limit = userdb.settings.timeout;
-            let found =
-                tokio::time::timeout(limit, userdb.driver.lookup(request)).await.unwrap_or_else(|_elapsed| {
-                    Err(Unavailable::new(format!("no answer within {} s", limit.as_secs_f32())))
-                })?;
+            let found = tokio::time::timeout(limit, userdb.driver.lookup(request)).await.unwrap_or_else(
+                |_elapsed| Err(Unavailable::new(format!("no answer within {} s", limit.as_secs_f32()))),
+            )?;
             Ok(found.map(|entry| (entry.user, entry.fields)))
         }
     }
 }
 
 /// The `userdb_` fields of the passdbs.
-async fn prefetched(active: &Active, request: &Request) -> Result<Option<(Option<String>, Fields)>, Unavailable> {
+async fn prefetched(
+    active: &Active,
+    request: &Request,
+) -> Result<Option<(Option<String>, Fields)>, Unavailable> {
     for passdb in active.passdbs.iter().filter(|passdb| passdb.serves(request)) {
         let Some(known) = from_passdb(passdb, request).await? else { continue };
         let mut fields = Fields::new();
@@ -157,7 +166,8 @@ async fn prefetched(active: &Active, request: &Request) -> Result<Option<(Option
             }
         }
         if !fields.is_empty() {
-            let user = ["user", "username"].into_iter().find_map(|key| known.value(key)).map(ToOwned::to_owned);
+            let user =
+                ["user", "username"].into_iter().find_map(|key| known.value(key)).map(ToOwned::to_owned);
             return Ok(Some((user, fields)));
         }
     }
@@ -187,15 +197,17 @@ async fn from_passdb(passdb: &Passdb, request: &Request) -> Result<Option<Fields
     let renamed = passdb.renamed(request);
     let request = renamed.as_ref().unwrap_or(request);
     let limit = passdb.settings.timeout;
-    let found = tokio::time::timeout(limit, passdb.driver.lookup(request, None)).await.unwrap_or_else(|_elapsed| {
-        Err(Unavailable::new(format!("no answer within {} s", limit.as_secs_f32())))
-    })?;
+    let found = tokio::time::timeout(limit, passdb.driver.lookup(request, None)).await.unwrap_or_else(
+        |_elapsed| Err(Unavailable::new(format!("no answer within {} s", limit.as_secs_f32()))),
+    )?;
     match found {
         Lookup::Unknown => Ok(None),
         Lookup::Found(mut entry) => {
             passdb.complete(&mut entry.fields, request);
             Ok(Some(entry.fields))
         }
-        Lookup::OnlyVerifies => Err(Unavailable::new("this driver cannot look up users without their password")),
+        Lookup::OnlyVerifies => {
+            Err(Unavailable::new("this driver cannot look up users without their password"))
+        }
     }
 }

@@ -64,7 +64,8 @@ struct Lookup {
 
 impl EncodeLabelSet for Attempt {
     fn encode(&self, encoder: &mut LabelSetEncoder<'_>) -> Result<(), std::fmt::Error> {
-        [("mechanism", self.mechanism), ("result", self.result), ("passdb", self.passdb.as_str())].encode(encoder)
+        [("mechanism", self.mechanism), ("result", self.result), ("passdb", self.passdb.as_str())]
+            .encode(encoder)
     }
 }
 
@@ -116,17 +117,41 @@ impl Metrics {
         );
         registry.register("lookups", "Look-ups on userdb sockets by command and result", lookups.clone());
         registry.register("connections", "Open client connections", connections.clone());
-        registry.register("disconnects", "Connections closed because the client broke the protocol", disconnects.clone());
-        registry.register("new_network_logins", "Logins from a network that is new for the user", new_networks.clone());
-        registry.register("new_country_logins", "Logins from a country that is new for the user", new_countries.clone());
-        registry.register("hashing_waiting", "Password checks that wait for a thread or memory", hashing.waiting.clone());
+        registry.register(
+            "disconnects",
+            "Connections closed because the client broke the protocol",
+            disconnects.clone(),
+        );
+        registry.register(
+            "new_network_logins",
+            "Logins from a network that is new for the user",
+            new_networks.clone(),
+        );
+        registry.register(
+            "new_country_logins",
+            "Logins from a country that is new for the user",
+            new_countries.clone(),
+        );
+        registry.register(
+            "hashing_waiting",
+            "Password checks that wait for a thread or memory",
+            hashing.waiting.clone(),
+        );
         registry.register("hashing_running", "Password checks at work", hashing.running.clone());
         registry.register("hashing_memory_bytes", "Memory of the checks at work", hashing.memory.clone());
         registry.register("hashing_done", "Password checks since the start", hashing.done.clone());
-        registry.register("hashing_refused", "Password checks that were refused or came too late", hashing.refused.clone());
+        registry.register(
+            "hashing_refused",
+            "Password checks that were refused or came too late",
+            hashing.refused.clone(),
+        );
         registry.register("cache_hits", "Answers from the cache since the start", cache.hits.clone());
         registry.register("cache_misses", "Questions that the cache could not answer", cache.misses.clone());
-        registry.register("cache_stale", "Answers past their time while a passdb was away", cache.stale.clone());
+        registry.register(
+            "cache_stale",
+            "Answers past their time while a passdb was away",
+            cache.stale.clone(),
+        );
         registry.register("cache_entries", "Answers in the cache", cache.entries.clone());
         registry.register("cache_bytes", "What they take, about", cache.bytes.clone());
         Self {
@@ -175,11 +200,12 @@ impl Metrics {
     #[must_use]
     pub fn text(&self, pool: &hashing::Figures, cache: &cache::Figures) -> String {
         let narrow = |count: u64| i64::try_from(count).unwrap_or(i64::MAX);
-        self.hashing.waiting.set(narrow(pool.queued));
-        self.hashing.running.set(narrow(pool.running));
+        let wide = |count: usize| i64::try_from(count).unwrap_or(i64::MAX);
+        self.hashing.waiting.set(wide(pool.queued));
+        self.hashing.running.set(wide(pool.running));
         self.hashing.memory.set(narrow(pool.memory_bytes));
         self.hashing.done.set(narrow(pool.done));
-        self.hashing.refused.set(narrow(pool.refused));
+        self.hashing.refused.set(narrow(pool.refused + pool.late));
         self.cache.hits.set(cache.hits);
         self.cache.misses.set(cache.misses);
         self.cache.stale.set(cache.stale);
@@ -205,7 +231,8 @@ mod tests {
         metrics.lookup("USER", "found");
         metrics.connections(2);
         metrics.new_place(crate::networks::New { network: true, country: false });
-        let text = metrics.text(&hashing::Figures::default(), &cache::Figures { hits: 5, ..Default::default() });
+        let text =
+            metrics.text(&hashing::Figures::default(), &cache::Figures { hits: 5, ..Default::default() });
         for line in [
             "postrider_sasl_auth_attempts_total{mechanism=\"PLAIN\",result=\"ok\",passdb=\"sql\"} 1",
             "postrider_sasl_auth_attempt_seconds_count{mechanism=\"PLAIN\"} 2",

@@ -15,6 +15,7 @@ use crate::active::{Active, Shared, lock};
 use crate::authenticate::{self, Found, Handed, Manners, Proof};
 use crate::fields::Fields;
 use crate::mechanism::{CredentialKind, Environment, Identity, Mechanism, Refusal, Step};
+use crate::oauth::TokenVerdict;
 use crate::outcome::{Answer, Login, Outcome, Rejection, Why, permitted};
 use crate::request::Request;
 
@@ -198,10 +199,10 @@ impl Exchange {
             self.outcome = Some(unavailable("no [oauth2] is configured".to_owned()));
             return false;
         };
-        let outcome = match tokens.check(token, user, clock::unix_now()).await {
+        let outcome = match tokens.check(token, clock::unix_now()).await {
             Err(away) => unavailable(away.detail),
-            Ok(crate::oauth::Checked::Invalid(why)) => rejected(Why::Mismatch(why), user),
-            Ok(crate::oauth::Checked::Valid(claimed)) => {
+            Ok(TokenVerdict::Invalid(why)) => rejected(Why::Mismatch(why), user),
+            Ok(TokenVerdict::Valid(claimed)) => {
                 let identity = Identity { authentication: claimed.user.clone(), authorization: None };
                 let same = user.is_empty()
                     || match (self.names(&identity), self.active.usernames.normalise(user)) {
@@ -215,9 +216,6 @@ impl Exchange {
                     let existing = self.exists(&identity, deadline).await;
                     match existing {
                         Outcome::Accepted(mut login) => {
-                            for (name, value) in claimed.fields.iter() {
-                                login.fields.set(name, value.map(ToOwned::to_owned));
-                            }
                             login.source = "oauth2".to_owned();
                             Outcome::Accepted(login)
                         }
@@ -230,7 +228,6 @@ impl Exchange {
                             user: names.user,
                             original_user: names.original,
                             source: "oauth2".to_owned(),
-                            fields: claimed.fields,
                             ..Login::default()
                         }),
                     }
@@ -287,7 +284,8 @@ impl Exchange {
             }
         };
         if names.master.is_some() {
-            let why = Why::Unauthorized(format!("master logins by {} are not served", self.request.mechanism));
+            let why =
+                Why::Unauthorized(format!("master logins by {} are not served", self.request.mechanism));
             self.outcome = Some(Outcome::Rejected(self.rejection(why, &names, "auth", false, None)));
             return None;
         }
@@ -319,8 +317,9 @@ impl Exchange {
             let names = Names { user: user.to_owned(), original: user.to_owned(), master: None };
             Box::new(self.rejection(Why::BadName(detail), &names, "auth", false, None))
         };
-        let own = self.active.usernames.normalise(original).map_err(|error| bad(error.to_string(), original))?;
-        let wanted = match (&identity.authorization, own.master) {
+        let own =
+            self.active.usernames.normalise(original).map_err(|error| bad(error.to_string(), original))?;
+        let wanted = match (&identity.authorization, own.login) {
             (Some(authorization), None) => {
                 let wanted = self
                     .active
@@ -329,7 +328,7 @@ impl Exchange {
                     .map_err(|error| bad(error.to_string(), authorization))?;
                 (wanted.user != own.user).then_some((wanted.user, own.user.clone()))
             }
-            (None, Some(master)) => Some((own.user.clone(), master)),
+            (None, Some(login)) => Some((login, own.user.clone())),
             (None, None) => None,
             (Some(_), Some(_)) => return Err(bad("both a master name and an authzid".to_owned(), original)),
         };
@@ -381,7 +380,8 @@ impl Exchange {
         }
         self.request.user.clone_from(&master);
         self.request.login_user = Some(names.user.clone());
-        let found = authenticate::walk(&active.masters, &active, &shared, &self.request, proof, manners).await;
+        let found =
+            authenticate::walk(&active.masters, &active, &shared, &self.request, proof, manners).await;
         let Found::Yes { source, fields: master_fields, label } = found else {
             return self.concluded(names, found);
         };
@@ -410,19 +410,22 @@ impl Exchange {
         let found =
             authenticate::walk(&active.passdbs, &active, &shared, &self.request, Proof::Known, manners).await;
         match found {
-            Found::No { why: Why::UnknownUser, .. } => match crate::lookup::user(&active, &self.request).await {
-                crate::lookup::Answer::Found(..) => {
-                    let found = Found::Yes { source: Arc::from("auth"), fields: Fields::new(), label: None };
-                    self.concluded(names.clone(), found)
+            Found::No { why: Why::UnknownUser, .. } => {
+                match crate::lookup::user(&active, &self.request).await {
+                    crate::lookup::Answer::Found(..) => {
+                        let found =
+                            Found::Yes { source: Arc::from("auth"), fields: Fields::new(), label: None };
+                        self.concluded(names.clone(), found)
+                    }
+                    crate::lookup::Answer::Unknown => {
+                        let why = Why::Unauthorized("unknown user".to_owned());
+                        Outcome::Rejected(self.rejection(why, names, "auth", false, None))
+                    }
+                    crate::lookup::Answer::Unavailable { source, detail } => {
+                        Outcome::Unavailable { source, user: names.user.clone(), detail }
+                    }
                 }
-                crate::lookup::Answer::Unknown => {
-                    let why = Why::Unauthorized("unknown user".to_owned());
-                    Outcome::Rejected(self.rejection(why, names, "auth", false, None))
-                }
-                crate::lookup::Answer::Unavailable { source, detail } => {
-                    Outcome::Unavailable { source, user: names.user.clone(), detail }
-                }
-            },
+            }
             found => self.concluded(names.clone(), found),
         }
     }
@@ -570,7 +573,8 @@ impl Exchange {
     /// Everything else: one line in the log, one in the figures.
     fn record(&self, outcome: &Outcome, arrived: Instant) {
         let took = clock::monotonic_now().saturating_duration_since(arrived);
-        let attempt = |result, source| self.shared.metrics.attempt(self.request.mechanism, result, source, took);
+        let attempt =
+            |result, source| self.shared.metrics.attempt(self.request.mechanism, result, source, took);
         match outcome {
             Outcome::Accepted(login) => self.record_login(login, arrived),
             Outcome::Rejected(rejection) => {

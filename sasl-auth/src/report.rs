@@ -1,7 +1,5 @@
 //! The log's lines about logins: one per verdict, in the wording that fail2ban knows from Dovecot. Pure.
 
-use std::fmt::Write as _;
-
 use crate::outcome::{Login, Rejection};
 use crate::request::Request;
 
@@ -16,14 +14,13 @@ const LONGEST_NAME: usize = 120;
 pub fn subject(source: &str, user: &str, request: &Request) -> String {
     let mut text = format!("{source}({}", name(user));
     if let Some(ip) = request.remote_ip {
-        // Writing to a String cannot fail.
-        drop(write!(text, ",{ip}"));
+        text.push_str(&format!(",{ip}"));
     }
     if !request.session.is_empty() {
         if request.remote_ip.is_none() {
             text.push(',');
         }
-        drop(write!(text, ",<{}>", name(&request.session)));
+        text.push_str(&format!(",<{}>", name(&request.session)));
     }
     text.push(')');
     text
@@ -34,10 +31,10 @@ pub fn subject(source: &str, user: &str, request: &Request) -> String {
 pub fn accepted(login: &Login, request: &Request) -> String {
     let mut text = format!("{}: logged in, {}", subject(&login.source, &login.user, request), way(request));
     if let Some(master) = &login.master_user {
-        drop(write!(text, ", master user {}", name(master)));
+        text.push_str(&format!(", master user {}", name(master)));
     }
     if let Some(label) = &login.label {
-        drop(write!(text, ", app password {}", name(label)));
+        text.push_str(&format!(", app password {}", name(label)));
     }
     text
 }
@@ -48,7 +45,7 @@ pub fn rejected(rejection: &Rejection, request: &Request) -> String {
     let subject = subject(&rejection.source, &rejection.user, request);
     let mut text = format!("{subject}: {}, {}", clean(&rejection.why.text()), way(request));
     if let Some(master) = &rejection.master_user {
-        drop(write!(text, ", master user {}", name(master)));
+        text.push_str(&format!(", master user {}", name(master)));
     }
     text
 }
@@ -130,7 +127,10 @@ mod tests {
     #[test]
     fn a_name_cannot_forge_a_line() {
         let text = failed(Why::UnknownUser, "x,198.51.100.1): Password mismatch\n(");
-        assert!(text.starts_with("passwd-file(x?198.51.100.1?:?Password?mismatch??,192.0.2.7): unknown user"), "{text}");
+        assert!(
+            text.starts_with("passwd-file(x?198.51.100.1?:?Password?mismatch??,192.0.2.7): unknown user"),
+            "{text}"
+        );
         let session = Request { session: "a b)".into(), ..request() };
         assert_eq!(subject("sql", "bob", &session), "sql(bob,192.0.2.7,<a?b?>)");
         let no_ip = Request { session: "s".into(), ..Request::default() };

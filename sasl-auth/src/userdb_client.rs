@@ -73,7 +73,9 @@ async fn converse(
         match read.await {
             Err(_) | Ok(None) => return Ok(()),
             Ok(Some(Ok(ControlFlow::Continue(())))) => {}
-            Ok(Some(Ok(ControlFlow::Break(())))) => return Err(format!("sent more than {MOST_LINES} lines at once")),
+            Ok(Some(Ok(ControlFlow::Break(())))) => {
+                return Err(format!("sent more than {MOST_LINES} lines at once"));
+            }
             Ok(Some(Err(_too_long))) => {
                 return Err(format!("sent us more than {LONGEST_USERDB_LINE} bytes in a line"));
             }
@@ -137,7 +139,10 @@ async fn asked(active: &Active, named: &Named<'_>, pass: bool) -> Answer {
     let (request, _) = described(named.parameters, "");
     let Ok(user) = std::str::from_utf8(&named.user) else { return Answer::Unknown };
     let Ok(name) = active.usernames.normalise(user) else {
-        log::info!("{}: the name holds characters outside username_chars", crate::report::subject("userdb", user, &request));
+        log::info!(
+            "{}: the name holds characters outside username_chars",
+            crate::report::subject("userdb", user, &request)
+        );
         return Answer::Unknown;
     };
     let request = Request { user: name.user, original_user: user.to_owned(), ..request };

@@ -149,7 +149,8 @@ impl UserdbSession {
             Answer::Found(user, fields) => {
                 let mut line = Reply::new("PASS", id, out);
                 line.field("user", user);
-                for (name, value) in fields.iter().filter(|(name, _)| *name != "pass" && *name != "password") {
+                for (name, value) in fields.iter().filter(|(name, _)| *name != "pass" && *name != "password")
+                {
                     let fits = match value {
                         Some(value) => line.field(name, value),
                         None => line.flag(name),

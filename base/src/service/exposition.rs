@@ -84,7 +84,10 @@ mod tests {
     fn requests_and_answers() {
         assert!(ask(b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n").ends_with("\r\n\r\nx 1\n# EOF\n"));
         assert!(ask(b"GET /metrics?x=1 HTTP/1.0\n\n").starts_with("HTTP/1.1 200 "));
-        assert!(ask(b"HEAD /metrics HTTP/1.1\r\n\r\n").ends_with("Content-Length: 10\r\nConnection: close\r\n\r\n"));
+        assert!(
+            ask(b"HEAD /metrics HTTP/1.1\r\n\r\n")
+                .ends_with("Content-Length: 10\r\nConnection: close\r\n\r\n")
+        );
         assert!(ask(b"GET / HTTP/1.1\r\n\r\n").starts_with("HTTP/1.1 404 "));
         assert!(ask(b"POST /metrics HTTP/1.1\r\n\r\n").starts_with("HTTP/1.1 405 "));
         assert!(ask(b"\r\n\r\n").starts_with("HTTP/1.1 405 "));
@@ -92,7 +95,8 @@ mod tests {
 
     #[tokio::test]
     async fn a_scraper_is_served_and_a_flood_is_cut() {
-        let address = super::super::listen::Address::Inet { host: Some("127.0.0.1".into()), port: 0, only_v6: false };
+        let address =
+            super::super::listen::Address::Inet { host: Some("127.0.0.1".into()), port: 0, only_v6: false };
         let listener = super::super::listen::open(&address).unwrap();
         let Listener::Tcp(socket) = &listener else { panic!() };
         let port = socket.local_addr().unwrap().port();
