@@ -205,13 +205,11 @@ impl Reader<'_> {
         let value = match take(setting.kind, item, self.text.raw(&range)) {
             Ok(value) => Some(value),
             Err(wrong) => {
-                let at = match &wrong.at {
-                    Some(range) if setting.kind == Kind::Fields || !setting.kind.is_secret() => {
-                        self.text.span(range)
-                    }
-                    _ => place.clone(),
-                };
-                let note = self.report.error(&at, format!("{}: {}", setting.name, wrong.text));
+                // A field's name may be shown, unlike its value.
+                let shown = setting.kind == Kind::Fields || !setting.kind.is_secret();
+                let part = wrong.at.filter(|_| shown).map(|range| self.text.span(&range));
+                let at = part.as_ref().unwrap_or(&place);
+                let note = self.report.error(at, format!("{}: {}", setting.name, wrong.text));
                 note.help(wrong.help);
                 None
             }
