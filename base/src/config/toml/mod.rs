@@ -15,7 +15,7 @@ mod syntax;
 mod value;
 
 pub use reader::{Document, Table, read};
-pub use value::{Field, Value, duration_text, size_text};
+pub use value::{Field, Value, duration_text, or, size_text};
 
 /// The longest text that is read, in bytes; the parser needs some fifty times as much memory.
 pub const MAX_BYTES: u64 = 1 << 20;

@@ -20,13 +20,30 @@ use crate::service::listen::Address;
 #[derive(Debug)]
 pub struct Document {
     tables: Vec<Table>,
+    nothing: Table,
 }
 
 impl Document {
-    /// The section of this name (empty: the top level).
+    /// The section of this name (empty: the top level), which the table of sections has and which is
+    /// not repeated.
     #[must_use]
-    pub fn table(&self, name: &str) -> Option<&Table> {
-        self.tables(name).next()
+    pub fn section(&self, name: &str) -> &Table {
+        let found = self.tables(name).next();
+        debug_assert!(found.is_some(), "there is no section {name}");
+        found.unwrap_or(&self.nothing)
+    }
+
+    /// Whether nothing was left out because of its syntax, so that what is missing really is.
+    #[must_use]
+    pub fn is_whole(&self) -> bool {
+        self.nothing.is_whole()
+    }
+
+    /// Whether a secret stands in the text itself, so that not everybody should read it.
+    #[must_use]
+    pub fn holds_secrets(&self) -> bool {
+        let is_secret = |entry: &Entry| matches!(entry.setting.kind, Kind::Secret | Kind::Secrets);
+        self.tables.iter().flat_map(|table| &table.entries).any(is_secret)
     }
 
     /// All sections of this name, in the order of the text.
@@ -63,27 +80,34 @@ struct Entry {
 /// `None` when the text cannot be read at all; otherwise what could be read, also after mistakes.
 pub fn read(source: &Arc<Source>, sections: &'static [Section], report: &mut Report) -> Option<Document> {
     let parsed = syntax::parse(source, sections, report)?;
-    let mut reader = Reader { text: parsed.text, sections, whole: parsed.whole, tables: Vec::new(), report };
+    let mut reader = Reader { text: parsed.text, sections, tables: Vec::new(), report };
     let start = reader.text.span(&(0..0));
     if let Some(top) = sections.iter().find(|section| section.name.is_empty()) {
         let table = reader.section(top, parsed.document.as_table(), start.clone());
         reader.tables.insert(0, table);
     }
-    let mut tables = reader.tables;
+    let (text, mut tables) = (reader.text, reader.tables);
+    let absent = |section| Table {
+        section,
+        text: Arc::clone(&text),
+        header: start.clone(),
+        present: false,
+        entries: Vec::new(),
+    };
     for section in sections.iter().filter(|section| !section.repeated) {
         if !tables.iter().any(|table| table.section.name == section.name) {
-            let (text, header) = (Arc::clone(&reader.text), start.clone());
-            tables.push(Table { section, text, header, present: false, entries: Vec::new() });
+            tables.push(absent(section));
         }
     }
-    Some(Document { tables })
+    Some(Document { tables, nothing: absent(&NOTHING) })
 }
+
+/// What a name that is in no table of sections stands for.
+static NOTHING: Section = Section { name: "", repeated: false, selector: None, doc: "", settings: &[] };
 
 struct Reader<'a> {
     text: Arc<Text>,
     sections: &'static [Section],
-    /// Whether nothing was left out, so that what is missing really is.
-    whole: bool,
     tables: Vec<Table>,
     report: &'a mut Report,
 }
@@ -111,7 +135,7 @@ impl Reader<'_> {
                 self.unknown(section, name, &key, selected.as_deref());
             }
         }
-        if self.whole {
+        if self.text.is_whole() {
             self.missing(section, toml, &header, selected.as_deref());
         }
         Table { section, text: Arc::clone(&self.text), header, present: true, entries }
@@ -191,7 +215,7 @@ impl Reader<'_> {
         {
             self.report
                 .error(
-                    &key.clone().into_private(),
+                    &if setting.kind.is_secret() { key.clone().into_private() } else { key.clone() },
                     format!("{} does not go with {selector} {word}", setting.name),
                 )
                 .help(format!("it is for {selector} {}", or(setting.only)));
@@ -260,7 +284,13 @@ impl Reader<'_> {
             if setting.default != Fallback::Required || !applies || toml.contains_key(setting.name) {
                 continue;
             }
-            let text = format!("{} needs {}", section.header(), setting.name);
+            let which = match (section.selector, selected) {
+                (Some(selector), Some(word)) if !setting.only.is_empty() => {
+                    format!(" with {selector} {word}")
+                }
+                _ => String::new(),
+            };
+            let text = format!("{}{which} needs {}", section.header(), setting.name);
             let note = self.report.error(&header.clone().into_private(), text);
             if let Kind::Word(words) = setting.kind {
                 note.help(format!("it may be {}", or(words)));
@@ -270,6 +300,12 @@ impl Reader<'_> {
 }
 
 impl Table {
+    /// See [`Document::is_whole`].
+    #[must_use]
+    pub fn is_whole(&self) -> bool {
+        self.text.is_whole()
+    }
+
     /// Whether the text has this section.
     #[must_use]
     pub fn is_present(&self) -> bool {
@@ -280,6 +316,12 @@ impl Table {
     #[must_use]
     pub fn is_set(&self, name: &str) -> bool {
         self.entry(name).is_some()
+    }
+
+    /// Whether the text sets this, and to something that has been complained about.
+    #[must_use]
+    pub fn is_wrong(&self, name: &str) -> bool {
+        self.entry(name).is_some_and(|entry| entry.value.is_none())
     }
 
     /// The place of the section's header.

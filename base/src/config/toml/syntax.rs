@@ -18,12 +18,18 @@ pub(super) struct Text {
     source: Arc<Source>,
     shown: Arc<Source>,
     line_starts: Vec<usize>,
+    whole: bool,
 }
 
 impl Text {
-    fn new(source: &Arc<Source>, shown: String) -> Self {
+    fn new(source: &Arc<Source>, shown: String, whole: bool) -> Self {
         let line_starts = source.lines().map(|line| line.start).collect();
-        Self { source: Arc::clone(source), shown: Source::new(source.name(), shown), line_starts }
+        Self { source: Arc::clone(source), shown: Source::new(source.name(), shown), line_starts, whole }
+    }
+
+    /// Whether it was read to its end: no line was left out because of its syntax.
+    pub(super) fn is_whole(&self) -> bool {
+        self.whole
     }
 
     /// The place of these bytes, up to the end of the line that they begin in.
@@ -47,8 +53,6 @@ impl Text {
 pub(super) struct Parsed {
     pub(super) document: Document<String>,
     pub(super) text: Arc<Text>,
-    /// Whether it is the whole text: no line was left out because of its syntax.
-    pub(super) whole: bool,
 }
 
 /// Reads the text, reporting syntax errors. A line that cannot be read is left out when it stands for
@@ -58,36 +62,36 @@ pub(super) fn parse(source: &Arc<Source>, sections: &[Section], report: &mut Rep
         report.error_anywhere(format!("{} is longer than {MAX_BYTES} bytes", source.name()));
         return None;
     }
-    let guarded = Text::new(source, mask_lines(source, sections));
+    let guarded = Text::new(source, mask_lines(source, sections), false);
     let mut rest = source.text().to_owned();
     let mut whole = true;
-    let mut quiet = false;
-    let mut last_line = 0;
+    let mut cut = false;
     for _ in 0..MAX_ERRORS {
         let error = match Document::parse(rest.clone()) {
             Ok(document) => {
                 let mut ranges = Vec::new();
-                secrets(document.as_table(), &top(sections), sections, &mut ranges);
-                let text = Arc::new(Text::new(source, mask(source.text(), &ranges)));
-                return Some(Parsed { document, text, whole });
+                secrets(document.as_table(), top(sections), sections, &mut ranges);
+                let text = Arc::new(Text::new(source, mask(source.text(), &ranges), whole));
+                return Some(Parsed { document, text });
             }
             Err(error) => error,
         };
         whole = false;
         let range = error.span().unwrap_or(0..0);
-        let at = rest.floor_char_boundary(range.start.min(rest.len()));
+        // An error at the end may come from what was cut off there.
+        let end_of_text = rest.trim_end().len();
+        let of_the_cut = cut && range.start >= end_of_text;
+        let at = rest.floor_char_boundary(if of_the_cut { end_of_text } else { range.start.min(rest.len()) });
         let start = rest.get(..at).and_then(|before| before.rfind('\n')).map_or(0, |feed| feed + 1);
         let end = rest.get(start..).and_then(|line| line.find('\n')).map_or(rest.len(), |feed| start + feed);
-        // An earlier line again: what was left out has changed how the rest reads.
-        quiet |= start < last_line;
-        last_line = start;
-        if !quiet {
+        if !of_the_cut {
             complain(&guarded, &range, error.message(), source.text(), start..end, report);
         }
-        if !quiet && stands_alone(rest.get(start..end).unwrap_or("")) {
+        let line = rest.get(start..end).unwrap_or("");
+        if !of_the_cut && stands_alone(line) && !within_a_list(rest.get(..start).unwrap_or("")) {
             rest.replace_range(start..end, &" ".repeat(end - start));
         } else {
-            quiet = true;
+            cut = true;
             rest.truncate(start);
         }
     }
@@ -134,13 +138,26 @@ fn complain(
 
 /// Whether a line is a setting of its own, so that the others read the same without it.
 fn stands_alone(line: &str) -> bool {
-    let Some((name, value)) = line.split_once('=') else { return false };
-    let name = name.trim();
-    let count = |text: &str| value.matches(text).count();
-    is_name(name)
-        && !["\"\"\"", "'''"].iter().any(|quotes| value.contains(quotes))
-        && count("[") == count("]")
-        && count("{") == count("}")
+    let (name, value) = line.split_once('=').unwrap_or((line, ""));
+    let balance = |open: &str, close: &str| value.matches(open).count() == value.matches(close).count();
+    let quoted = ["\"\"\"", "'''"].iter().any(|quotes| value.contains(quotes));
+    let words = |text: &str| text.split_whitespace().all(is_name);
+    !name.trim().is_empty() && words(name) && !quoted && balance("[", "]") && balance("{", "}")
+}
+
+/// Whether a text ends within a list that was begun on a line before. Brackets in quotes count as well:
+/// a wrong answer costs only the mistakes that follow.
+fn within_a_list(before: &str) -> bool {
+    let mut depth = 0_usize;
+    for line in before.lines() {
+        let value = match line.split_once('=') {
+            _ if depth > 0 => line,
+            Some((name, value)) if is_name(name.trim()) => value,
+            _ => continue,
+        };
+        depth = (depth + value.matches('[').count()).saturating_sub(value.matches(']').count());
+    }
+    depth > 0
 }
 
 fn is_name(text: &str) -> bool {
@@ -155,7 +172,7 @@ fn top(sections: &[Section]) -> Option<&Section> {
 /// Collects where secrets stand in a table: values of secret kinds, and of names that are not known.
 fn secrets(
     table: &dyn TableLike,
-    section: &Option<&Section>,
+    section: Option<&Section>,
     sections: &[Section],
     ranges: &mut Vec<Range<usize>>,
 ) {
@@ -165,7 +182,7 @@ fn secrets(
             .and_then(|_top| sections.iter().find(|below| below.name == name && !name.is_empty()));
         let setting = section.and_then(|section| section.setting(name));
         match (below, setting) {
-            (Some(below), _) => each_table(item, &mut |table| secrets(table, &Some(below), sections, ranges)),
+            (Some(below), _) => each_table(item, &mut |table| secrets(table, Some(below), sections, ranges)),
             (None, Some(setting)) if !setting.kind.is_secret() => {}
             _ => values(item, ranges),
         }
@@ -284,7 +301,7 @@ mod tests {
     fn complaints(text: &str) -> (String, Option<bool>) {
         let mut report = Report::new();
         let parsed = parse(&Source::new("f", text), &TABLE, &mut report);
-        (report.to_string(), parsed.map(|parsed| parsed.whole))
+        (report.to_string(), parsed.map(|parsed| parsed.text.is_whole()))
     }
 
     #[test]

@@ -317,7 +317,7 @@ fn address(text: &str) -> Result<Address, Wrong> {
         };
     }
     if text.starts_with('/') {
-        return Err(Wrong::new("begins with neither unix: nor inet:", format!("write unix:{text}")));
+        return Err(Wrong::new("begins with neither unix: nor inet:", format!("write \"unix:{text}\"")));
     }
     let (name, only_v6) = match (text.strip_prefix("inet:"), text.strip_prefix("inet6:")) {
         (Some(name), _) => (name, false),
@@ -426,7 +426,8 @@ fn write(kind: Kind) -> String {
 }
 
 /// `a, b or c`.
-pub(super) fn or(words: &[&str]) -> String {
+#[must_use]
+pub fn or(words: &[&str]) -> String {
     match words {
         [] => String::new(),
         [one] => (*one).to_owned(),
