@@ -104,8 +104,7 @@ pub async fn run(
     notify::stopping("finishing the requests in hand");
     // Closes the listeners; with systemd's sockets, new connections wait for the next start.
     loops.shutdown().await;
-    // Without a receiver there is no connection that could mind.
-    drop(stop.send(true));
+    stop.send_replace(true);
     let patience = service.active.load().settings.limits.drain_timeout;
     let drained = async {
         while connections.open.load(Ordering::Acquire) > 0 {

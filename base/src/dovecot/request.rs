@@ -49,6 +49,12 @@ pub struct Auth<'a> {
 pub struct Parameters<'a>(&'a [u8]);
 
 impl<'a> Parameters<'a> {
+    /// Fields with a TAB between them, as a line has them.
+    #[must_use]
+    pub fn new(fields: &'a [u8]) -> Self {
+        Self(fields)
+    }
+
     /// All fields in order: the key, and the value without escapes; bare keys have an empty value.
     pub fn iter(&self) -> impl Iterator<Item = (&'a [u8], Cow<'a, [u8]>)> + use<'a> {
         self.0.split(|&byte| byte == b'\t').filter(|field| !field.is_empty()).map(|field| {

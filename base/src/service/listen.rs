@@ -125,6 +125,33 @@ pub struct Access {
     pub gid: Option<nix::unistd::Gid>,
 }
 
+impl Access {
+    /// Looks up the names of the owner and the group.
+    ///
+    /// # Errors
+    /// A sentence when there is no such user or group.
+    pub fn named(mode: u32, user: Option<&str>, group: Option<&str>) -> Result<Self, String> {
+        use nix::unistd::{Group, User};
+        let uid = match user {
+            None => None,
+            Some(name) => match User::from_name(name) {
+                Ok(Some(user)) => Some(user.uid),
+                Ok(None) => return Err(format!("there is no user {name}")),
+                Err(errno) => return Err(format!("looking up user {name}: {errno}")),
+            },
+        };
+        let gid = match group {
+            None => None,
+            Some(name) => match Group::from_name(name) {
+                Ok(Some(group)) => Some(group.gid),
+                Ok(None) => return Err(format!("there is no group {name}")),
+                Err(errno) => return Err(format!("looking up group {name}: {errno}")),
+            },
+        };
+        Ok(Self { mode, uid, gid })
+    }
+}
+
 /// Opens a listening socket as [`open`] does; a UNIX socket is never open to more than `access` says,
 /// not even for a moment. Call it before there are other threads: the umask is the process's.
 ///
@@ -236,6 +263,14 @@ fn clear(path: &Path) -> Result<(), ListenError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn owners_have_names() {
+        let access = Access::named(0o600, Some("root"), Some("root")).unwrap();
+        assert_eq!((access.uid.map(u32::from), access.gid.map(u32::from)), (Some(0), Some(0)));
+        let error = Access::named(0o600, None, Some("no-such-group")).unwrap_err();
+        assert_eq!(error, "there is no group no-such-group");
+    }
 
     #[test]
     fn a_socket_gets_its_mode() {
