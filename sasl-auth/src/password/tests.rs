@@ -107,7 +107,7 @@ fn what_is_made_in_any_scheme_and_encoding_verifies() {
     for name in schemes() {
         for suffix in ["", ".hex", ".B64", ".base64"] {
             let slow = name.starts_with("ARGON2");
-            if slow && suffix != "" {
+            if slow && !suffix.is_empty() {
                 continue;
             }
             let name = format!("{}{suffix}", name.to_lowercase());
