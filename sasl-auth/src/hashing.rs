@@ -1,7 +1,7 @@
 //! The pool of threads that checks slow password hashes, bounded in threads, memory and queue.
 //!
 //! Its threads are niced, so that whoever answers the cheap requests gets the processor first.
-//! Waiting checks are taken in turns from their lanes (see [`queue`]); a check whose memory does not
+//! Waiting checks are taken in turns from their lanes (see `queue`); a check whose memory does not
 //! fit beside the running ones waits until it does.
 
 mod queue;
