@@ -3,11 +3,12 @@
 use super::anonymous::Anonymous;
 use super::bearer::{BearerExchange, Dialect};
 use super::cram_md5::CramMd5;
+use super::crypto::Sha;
 use super::external::External;
 use super::login::Login;
 use super::offer::{Description, offered};
 use super::plain::Plain;
-use super::scram::{Scram, Sha};
+use super::scram::Scram;
 use super::{Credentials, Refusal, Step};
 
 /// The longest message of a client, in bytes; what fits on one line of the auth protocol is less.
