@@ -1,7 +1,7 @@
 //! The pool of threads that checks slow password hashes, bounded in threads, memory and queue.
 //!
 //! Its threads are niced, so that whoever answers the cheap requests gets the processor first.
-//! Waiting checks are taken in turns from their lanes (see [`queue`]); a check whose memory does not
+//! Waiting checks are taken in turns from their lanes (see `queue`); a check whose memory does not
 //! fit beside the running ones waits until it does.
 
 mod queue;
@@ -297,9 +297,7 @@ impl Shared {
 
     /// A thread's life.
     fn work(&self) {
-        if let Err(error) = rustix::process::setpriority_process(None, NICE) {
-            log::warn!("password checks run at the priority of everything else: {error}");
-        }
+        step_back();
         while let Some(job) = self.next() {
             let Waiting { memory_bytes, suspect, payload: Task { work, reply, .. }, .. } = job;
             let outcome = catch_unwind(AssertUnwindSafe(|| work(&|| reply.is_closed())))
@@ -344,6 +342,15 @@ impl Shared {
                 }
             }
         }
+    }
+}
+
+/// Nices this thread, which Linux counts as a process of its own here.
+fn step_back() {
+    let nice = rustix::process::getpriority_process(None)
+        .and_then(|now| if now < NICE { rustix::process::setpriority_process(None, NICE) } else { Ok(()) });
+    if let Err(error) = nice {
+        log::warn!("password checks run at the priority of everything else: {error}");
     }
 }
 

@@ -1,7 +1,10 @@
 //! Each bound of the pool, its order, and that nothing takes it down.
 
+use std::collections::BTreeSet;
 use std::sync::mpsc;
 use std::time::Duration;
+
+use proptest::prelude::*;
 
 use super::*;
 
@@ -285,6 +288,16 @@ async fn a_panic_ends_its_own_job_only() {
 }
 
 #[tokio::test]
+async fn checks_run_behind_the_rest_of_the_process() {
+    let pool = pool(1, 100, 4);
+    let nice = || rustix::process::getpriority_process(None).unwrap();
+    let work: Work = Box::new(move |_| Ok(usize::try_from(nice()).ok()));
+    let deadline = monotonic_now() + SOON;
+    let outcome = pool.submit(work, 0, 0, false, deadline).await;
+    assert_eq!(outcome, Ok(usize::try_from(NICE.max(nice())).ok()));
+}
+
+#[tokio::test]
 async fn a_dropped_pool_answers_what_waits() {
     let pool = pool(1, 100, 4);
     let shared = Arc::clone(&pool.shared);
@@ -329,4 +342,64 @@ fn a_ticket_takes_its_own_job_out_once() {
     assert_eq!(queue.drain(), ['b']);
     assert_eq!(queue.remove(&other), None);
     assert_eq!(queue.len(), 0);
+}
+
+/// What is done to a queue.
+#[derive(Debug, Clone)]
+enum Act {
+    Push(u64, bool, u64),
+    Pop(u64, bool),
+    Remove(prop::sample::Index),
+}
+
+fn act() -> impl Strategy<Value = Act> {
+    prop_oneof![
+        3 => (0..4_u64, any::<bool>(), 0..100_u64).prop_map(|(lane, suspect, memory)| Act::Push(lane, suspect, memory)),
+        2 => (0..100_u64, any::<bool>()).prop_map(|(free, suspects)| Act::Pop(free, suspects)),
+        1 => any::<prop::sample::Index>().prop_map(Act::Remove),
+    ]
+}
+
+proptest! {
+    #[test]
+    fn every_job_leaves_the_queue_once(acts in prop::collection::vec(act(), 0..200)) {
+        let mut queue = Queue::new(12);
+        let mut inside = BTreeSet::new();
+        let mut tickets = Vec::new();
+        for (number, act) in acts.into_iter().enumerate() {
+            match act {
+                Act::Push(lane, suspect, memory) => {
+                    let (ticket, push) = queue.push(lane, suspect, memory, number);
+                    tickets.push((ticket, number));
+                    let room = inside.len() < 12;
+                    prop_assert_eq!(matches!(push, Push::Queued), room);
+                    match push {
+                        Push::Queued => prop_assert!(inside.insert(number)),
+                        Push::Evicted(other) => {
+                            prop_assert!(inside.remove(&other));
+                            prop_assert!(inside.insert(number));
+                        }
+                        Push::Full(same) => prop_assert_eq!(same, number),
+                    }
+                }
+                Act::Pop(free, suspects) => {
+                    let others = queue.len() > queue.suspects();
+                    if let Some(job) = queue.pop(free, suspects) {
+                        prop_assert!(job.memory_bytes <= free);
+                        prop_assert!(!job.suspect || suspects && !others);
+                        prop_assert!(inside.remove(&job.payload));
+                    }
+                }
+                Act::Remove(which) if !tickets.is_empty() => {
+                    let (ticket, number) = tickets[which.index(tickets.len())];
+                    let removed = queue.remove(&ticket);
+                    prop_assert_eq!(removed, inside.remove(&number).then_some(number));
+                }
+                Act::Remove(_) => {}
+            }
+            prop_assert_eq!(queue.len(), inside.len());
+        }
+        let rest: BTreeSet<_> = std::iter::from_fn(|| queue.pop(100, true)).map(|job| job.payload).collect();
+        prop_assert_eq!(rest, inside);
+    }
 }

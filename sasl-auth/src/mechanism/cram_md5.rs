@@ -1,9 +1,9 @@
 //! CRAM-MD5 (RFC 2195): the client proves its password by a keyed hash of our challenge.
 
-use aws_lc_rs::constant_time::verify_slices_are_equal;
 use base::secret::Secret;
 use md5::block_api::compress;
 
+use super::crypto::same;
 use super::exchange::{Environment, Machine, invalid, out_of_turn};
 use super::plain::{identity, name};
 use super::{CredentialKind, Credentials, Refusal, Step};
@@ -54,9 +54,7 @@ impl Machine for CramMd5 {
             Some(Credentials::Scram(_)) | None => return Step::Failure(Refusal::Mismatch),
         };
         match cram_md5_digest(states, &self.challenge) {
-            Some(expected) if verify_slices_are_equal(hex(expected).as_bytes(), &digest).is_ok() => {
-                Step::Success { data: None }
-            }
+            Some(expected) if same(hex(expected).as_bytes(), &digest) => Step::Success { data: None },
             Some(_) | None => Step::Failure(Refusal::Mismatch),
         }
     }

@@ -3,11 +3,12 @@
 use super::anonymous::Anonymous;
 use super::bearer::{BearerExchange, Dialect};
 use super::cram_md5::CramMd5;
+use super::crypto::Sha;
 use super::external::External;
 use super::login::Login;
 use super::offer::{Description, offered};
 use super::plain::Plain;
-use super::scram::{Scram, Sha};
+use super::scram::Scram;
 use super::{Credentials, Refusal, Step};
 
 /// The longest message of a client, in bytes; what fits on one line of the auth protocol is less.
@@ -201,12 +202,12 @@ impl Mechanism {
             Step::Token { user, .. } if !user.is_empty() => self.claimed = Some(user.clone()),
             Step::Token { .. } | Step::Challenge(_) | Step::Success { .. } | Step::Failure(_) => {}
         }
-        self.turn = match (&step, self.turn) {
-            (_, Turn::Over) | (Step::Success { .. } | Step::Failure(_), _) => Turn::Over,
-            (Step::Challenge(_), _) => Turn::Response,
-            (Step::Verify(..) | Step::Trusted(_), _) => Turn::Checked,
-            (Step::Token { .. }, _) => Turn::TokenChecked,
-            (Step::Credentials(..), _) => Turn::Credentials,
+        self.turn = match &step {
+            Step::Success { .. } | Step::Failure(_) => Turn::Over,
+            Step::Challenge(_) => Turn::Response,
+            Step::Verify(..) | Step::Trusted(_) => Turn::Checked,
+            Step::Token { .. } => Turn::TokenChecked,
+            Step::Credentials(..) => Turn::Credentials,
         };
         step
     }

@@ -10,6 +10,7 @@
 mod anonymous;
 mod bearer;
 mod cram_md5;
+mod crypto;
 mod exchange;
 mod external;
 mod login;

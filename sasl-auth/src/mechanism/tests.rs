@@ -200,8 +200,10 @@ fn oauthbearer_reads_the_example_of_rfc_7628() {
         let expected = Bearer { user: user.into(), token: Some(TOKEN.into()) };
         assert_eq!(parse_oauthbearer(message.as_bytes()), Ok(expected), "{message:?}");
     }
+    let long = format!("n,a={},\x01auth=Bearer abc\x01\x01", "u".repeat(1025));
     for broken in [
         "garbage",
+        &long,
         "p=tls-unique,a=x,\x01auth=Bearer abc\x01\x01",
         "n\x01auth=Bearer abc\x01\x01",
         "n,x,\x01auth=Bearer abc\x01\x01",
@@ -232,6 +234,8 @@ fn xoauth2_tells_its_own_error_before_it_fails() {
     {
         assert!(is_invalid(&new("XOAUTH2").start(Some(broken.as_bytes()))), "{broken:?}");
     }
+    let long = format!("user={}\x01auth=Bearer abc\x01\x01", "u".repeat(1025));
+    assert!(parse_xoauth2(long.as_bytes()).is_err());
     let mut without = new("XOAUTH2");
     assert!(is_invalid(&without.start(Some(b"user=tim\x01\x01"))));
     assert_eq!(without.claimed_user(), Some("tim"));

@@ -16,6 +16,9 @@ const CA_LIMIT: u64 = 4 * 1024 * 1024;
 /// A URL that tokens may be sent to or keys be fetched from: https, or http to this host itself.
 pub(super) fn url(text: &str) -> Result<Url, String> {
     let url = Url::parse(text).map_err(|error| format!("{text}: {error}"))?;
+    if !url.username().is_empty() || url.password().is_some() {
+        return Err(format!("{}: no user or password in a URL", place(&url)));
+    }
     let host = url.host_str().unwrap_or_default();
     let address = host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();
     let loopback = host == "localhost" || address.is_ok_and(|address| address.is_loopback());
@@ -25,6 +28,11 @@ pub(super) fn url(text: &str) -> Result<Url, String> {
         "http" => Err(format!("{text}: http is for loopback addresses only; use https")),
         _ => Err(format!("{text}: not an https URL")),
     }
+}
+
+/// A URL for the log, without what may be secret in it.
+pub(super) fn place(url: &Url) -> String {
+    format!("{}{}", url.origin().ascii_serialization(), url.path())
 }
 
 /// A client with the system's CA certificates and those of `ca_file`, that follows no redirect, uses no

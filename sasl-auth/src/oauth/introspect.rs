@@ -44,8 +44,9 @@ impl Introspection {
     /// When there is no answer, or one that says nothing of the token: the endpoint is away, is wrong,
     /// or does not know us.
     pub async fn ask(&self, token: &str) -> Result<Result<Claims, String>, Unavailable> {
-        let away =
-            |why: String| Unavailable::new(format!("oauth2: introspection at {}: {why}", self.place()));
+        let away = |why: String| {
+            Unavailable::new(format!("oauth2: introspection at {}: {why}", http::place(&self.url)))
+        };
         let request = self
             .client
             .post(self.url.clone())
@@ -78,11 +79,6 @@ impl Introspection {
         } else {
             request
         }
-    }
-
-    /// The URL without a password or query in it.
-    fn place(&self) -> String {
-        format!("{}{}", self.url.origin().ascii_serialization(), self.url.path())
     }
 }
 

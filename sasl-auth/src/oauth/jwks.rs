@@ -199,7 +199,10 @@ impl JwksUrl {
         }
         match self.keys.load_full() {
             Some(set) if now.abs_diff(set.fetched) < KEEP => Ok(set),
-            _ => Err(Unavailable::new(format!("oauth2: no fresh keys from {} for a day", self.url))),
+            _ => Err(Unavailable::new(format!(
+                "oauth2: no fresh keys from {} for a day",
+                http::place(&self.url)
+            ))),
         }
     }
 
@@ -235,7 +238,8 @@ impl JwksUrl {
 
     async fn fetch(&self, attempt: &mut Attempt, now: u64) -> Result<Arc<KeySet>, String> {
         // Written before the wait: a fetch that its caller gives up on counts as well.
-        *attempt = Attempt { at: Some(now), failure: format!("jwks {}: no answer in time", self.url) };
+        *attempt =
+            Attempt { at: Some(now), failure: format!("jwks {}: no answer in time", http::place(&self.url)) };
         match self.document().await {
             Ok(keys) => {
                 let set = Arc::new(KeySet { keys, fetched: now });
@@ -243,7 +247,7 @@ impl JwksUrl {
                 Ok(set)
             }
             Err(why) => {
-                attempt.failure = format!("jwks {}: {why}", self.url);
+                attempt.failure = format!("jwks {}: {why}", http::place(&self.url));
                 Err(attempt.failure.clone())
             }
         }

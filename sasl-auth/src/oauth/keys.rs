@@ -1,10 +1,12 @@
 //! Keys that tokens are verified with: PEM files, HMAC secrets, JWKS documents (RFC 7517, RFC 7518).
 
 use std::io::Read as _;
+use std::ops::RangeInclusive;
 use std::path::Path;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use jsonwebtoken::jwk::{AlgorithmParameters, Jwk};
 use jsonwebtoken::{Algorithm, DecodingKey};
 use serde_json::Value;
 
@@ -22,6 +24,12 @@ const RSA: &[Algorithm] = &[
     Algorithm::PS384,
     Algorithm::PS512,
 ];
+
+/// Lengths of an RSA modulus that serve. AWS-LC refuses the others as well, but only when a token comes.
+const RSA_BYTES: RangeInclusive<usize> = 256..=1024;
+
+/// Bytes of an Ed25519 public key.
+const ED25519_LENGTH: usize = 32;
 
 /// A key and what it may be used for.
 #[derive(Clone, Debug)]
@@ -119,6 +127,10 @@ pub fn parse_pem(bytes: &[u8]) -> Result<Vec<VerifyingKey>, String> {
 
 fn public_key(pem: &[u8]) -> Result<VerifyingKey, String> {
     let (algorithms, key) = if let Ok(key) = DecodingKey::from_ed_pem(pem) {
+        // A certificate that was signed with Ed25519 is taken for an Ed25519 key, whatever its own key is.
+        if key.try_get_as_bytes().map_or(0, <[u8]>::len) != ED25519_LENGTH {
+            return Err("not an Ed25519 key, though signed with one; extract the public key".into());
+        }
         (vec![Algorithm::EdDSA], key)
     } else if let Ok(key) = DecodingKey::from_ec_pem(pem) {
         let algorithm = match key.try_get_as_bytes().unwrap_or_default() {
@@ -128,11 +140,23 @@ fn public_key(pem: &[u8]) -> Result<VerifyingKey, String> {
         };
         (vec![algorithm], key)
     } else if let Ok(key) = DecodingKey::from_rsa_pem(pem) {
+        let bytes = modulus_bytes(&key).ok_or("a malformed RSA key")?;
+        if !RSA_BYTES.contains(&bytes) {
+            return Err(format!("an RSA key of {} bits; 2048 to 8192 are accepted", bytes * 8));
+        }
         (RSA.to_vec(), key)
     } else {
         return Err("neither an RSA, a P-256, a P-384 nor an Ed25519 key".into());
     };
     Ok(VerifyingKey { kid: None, algorithms, key })
+}
+
+/// How long the modulus of an RSA public key is, in bytes.
+fn modulus_bytes(key: &DecodingKey) -> Option<usize> {
+    match Jwk::from_decoding_key(key, None).ok()?.algorithm {
+        AlgorithmParameters::RSA(parameters) => Some(URL_SAFE_NO_PAD.decode(parameters.n).ok()?.len()),
+        _ => None,
+    }
 }
 
 /// The keys of a JWKS document that can verify tokens. Keys of unknown types, for encryption only, and
@@ -167,7 +191,7 @@ fn json_key(jwk: &Value) -> Option<VerifyingKey> {
         ("EC", Some("P-256")) => (vec![Algorithm::ES256], point(member("x")?, member("y")?, 32)?),
         ("EC", Some("P-384")) => (vec![Algorithm::ES384], point(member("x")?, member("y")?, 48)?),
         ("OKP", Some("Ed25519")) => {
-            let key = URL_SAFE_NO_PAD.decode(member("x")?).ok().filter(|key| key.len() == 32)?;
+            let key = URL_SAFE_NO_PAD.decode(member("x")?).ok().filter(|key| key.len() == ED25519_LENGTH)?;
             (vec![Algorithm::EdDSA], DecodingKey::from_ed_der(&key))
         }
         _ => return None,
@@ -179,11 +203,10 @@ fn json_key(jwk: &Value) -> Option<VerifyingKey> {
     (!algorithms.is_empty()).then_some(VerifyingKey { kid, algorithms, key })
 }
 
-/// 2048 to 8192 bits; aws-lc refuses the others as well, but only when a token comes.
 fn rsa(modulus: &str, exponent: &str) -> Option<DecodingKey> {
     let modulus = URL_SAFE_NO_PAD.decode(modulus).ok()?;
     let exponent = URL_SAFE_NO_PAD.decode(exponent).ok()?;
-    (256..=1025).contains(&modulus.len()).then(|| DecodingKey::from_rsa_raw_components(&modulus, &exponent))
+    RSA_BYTES.contains(&modulus.len()).then(|| DecodingKey::from_rsa_raw_components(&modulus, &exponent))
 }
 
 /// Coordinates have the full length of the curve (RFC 7518 §6.2.1.2).

@@ -11,6 +11,10 @@ pub mod introspect;
 pub mod jwks;
 pub mod jwt;
 pub mod keys;
+#[cfg(test)]
+mod testing;
+#[cfg(test)]
+mod tests;
 
 use base::secret::Secret;
 
@@ -76,6 +80,17 @@ impl Tokens {
             return Err("one of keys, jwks and introspection_url is needed to check tokens".into());
         }
         Ok(Self { policy: Policy::new(settings), keys, jwks, introspection })
+    }
+
+    /// Fetches what the first token would have to wait for; worth doing when the service starts.
+    ///
+    /// # Errors
+    /// When the JWKS document cannot be had now. Tokens will try again.
+    pub async fn prefetch(&self, now_unix: u64) -> Result<(), Unavailable> {
+        match &self.jwks {
+            Some(jwks) => jwks.current(now_unix).await.map(|_| ()),
+            None => Ok(()),
+        }
     }
 
     /// Whether `token` is good at `now_unix` (seconds since 1970), and for whom. Takes at most the

@@ -18,6 +18,8 @@ mod scram;
 mod stored;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod vectors;
 
 pub use error::{HashError, SchemeError};
 pub use generate::generate;

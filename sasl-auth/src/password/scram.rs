@@ -81,24 +81,40 @@ pub(super) fn hash_of(kind: CredentialKind) -> Option<Hash> {
 
 /// The salt for a user whose password is stored in clear: always the same while the process runs,
 /// so that a client can keep its salted password (RFC 5802 §5.1), and nobody can tell such a user
-/// from one that does not exist ([`unknown_user`]). `None` if there is no randomness.
-pub(super) fn salt_for(hash: Hash, user: &str) -> Option<Vec<u8>> {
+/// from one that does not exist ([`unknown_user`]). `length` is in bytes, at most 64. `None` if there
+/// is no randomness.
+pub(super) fn salt_for(hash: Hash, user: &str, length: usize) -> Option<Vec<u8>> {
     let secret = of_this_process(b"salt", user)?;
-    let salt = hash.hmac(secret.expose(), b"salt")?;
-    salt.expose().get(..SALT).map(<[u8]>::to_vec)
+    let label: &[u8] = if hash == Hash::Sha1 { b"SCRAM-SHA-1" } else { b"SCRAM-SHA-256" };
+    let salt = Hash::Sha512.hmac(secret.expose(), label)?;
+    salt.expose().get(..length).map(<[u8]>::to_vec)
 }
 
 /// Credentials for a user who does not exist, which nothing matches: same salt and same amount of
 /// work as for one whose password is stored in clear. `None` if there is no randomness.
+///
+/// Where the passwords are stored as verifiers, [`super::Stored::decoy`] of one gives better ones.
 #[must_use]
 pub fn unknown_user(kind: CredentialKind, user: &str) -> Option<Credentials> {
     let password = of_this_process(b"password", user)?;
     Some(match hash_of(kind) {
         None => Credentials::CramMd5(super::cram_md5::states(password.expose())),
         Some(hash) => {
-            let salt = salt_for(hash, user)?;
+            let salt = salt_for(hash, user, SALT)?;
             Credentials::Scram(derive(hash, ITERATIONS, &salt, password.expose()).ok()?)
         }
+    })
+}
+
+/// Keys that nothing matches for a user who does not exist, with iterations and length of salt like
+/// those of a verifier that does, and without work, as for that.
+pub(super) fn stranger(hash: Hash, like: &ScramKeys, user: &str) -> Option<ScramKeys> {
+    let key = |purpose| Some(hash.of(&[of_this_process(purpose, user)?.expose()]));
+    Some(ScramKeys {
+        iterations: like.iterations,
+        salt: salt_for(hash, user, like.salt.len().min(64))?,
+        stored_key: key(b"StoredKey")?,
+        server_key: key(b"ServerKey")?,
     })
 }
 

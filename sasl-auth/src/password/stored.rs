@@ -148,19 +148,22 @@ impl Stored {
     /// What a mechanism needs: taken from a stored hash of that very kind, or derived from a clear
     /// password. SCRAM keys are derived with 4096 iterations, about a millisecond of work, and a
     /// salt that stays the same for a user while the process runs. `None` if it cannot be had.
+    ///
+    /// A decoy gives credentials of the same kind for `user` at the same cost, which nothing matches.
     #[must_use]
     pub fn credentials(&self, kind: CredentialKind, user: &str) -> Option<Credentials> {
-        if self.decoy {
-            return None;
-        }
         match (&self.form, scram::hash_of(kind)) {
+            (Form::CramMd5(_), None) | (Form::Clear(_), _) if self.decoy => scram::unknown_user(kind, user),
+            (Form::Scram(stored, keys), Some(wanted)) if *stored == wanted && self.decoy => {
+                Some(Credentials::Scram(scram::stranger(wanted, keys, user)?))
+            }
             (Form::CramMd5(states), None) => Some(Credentials::CramMd5(cram_md5::swapped(states.expose())?)),
             (Form::Clear(password), None) => Some(Credentials::CramMd5(cram_md5::states(password.expose()))),
             (Form::Scram(stored, keys), Some(wanted)) if *stored == wanted => {
                 Some(Credentials::Scram(keys.clone()))
             }
             (Form::Clear(password), Some(hash)) => {
-                let salt = scram::salt_for(hash, user)?;
+                let salt = scram::salt_for(hash, user, scram::SALT)?;
                 let keys = scram::derive(hash, scram::ITERATIONS, &salt, password.expose());
                 Some(Credentials::Scram(keys.ok()?))
             }
@@ -168,7 +171,8 @@ impl Stored {
         }
     }
 
-    /// One that costs the same to verify and matches nothing, for users who do not exist.
+    /// One that costs the same to verify and matches nothing, for users who do not exist. What was
+    /// stored is still inside.
     #[must_use]
     pub fn decoy(&self) -> Self {
         Self { decoy: true, ..self.clone() }

@@ -4,58 +4,12 @@
 use base::secret::Secret;
 use proptest::prelude::*;
 
+use super::vectors::VECTORS;
 use super::*;
 use crate::mechanism::{CredentialKind, Credentials};
 
 const USER: &str = "bob@lists.example.net";
 const PASSWORD: &str = "Tr0ub4dor & 3:é";
-
-/// `doveadm pw` of Dovecot 2.3.19, and for the last ones crypt(3) of libxcrypt 4.4.33.
-const VECTORS: [&str; 43] = [
-    "{SHA}GB9UKeTyvCp4CZa9sqa54C6PMrk=",
-    "{SHA1.HEX}181f5429e4f2bc2a780996bdb2a6b9e02e8f32b9",
-    "{SHA256}12rUNX8LshLO+7V3WyABw0qrTmm9AmpbbpCUXNJJVlc=",
-    "{SHA512.B64}aQXob/FkoQnchfDFsUqhBu7VtuV6v16o9oRhMOAlYs9pnjE6iDxlGPFMfLB7SVnhrHXsrgX0oz1jLSdgZz3yug==",
-    "{SSHA}6BxC9hSUc3BhEKgvVlsYrzAf1lcXQIey",
-    "{SSHA256.HEX}3f7559765fa9a7baf1560e618ea9230ff3be2f4a3e2e62c1294799d137f6a01859ff1f20",
-    "{SSHA512}L3WyAss1C6nyhNLy/pGbHIZfGHc83pHE5xgX6vVvN8Ab4BPWb3ZFJX+eZFHvntB0PFEnLFsSLRyQ0EDFAdVFzo8Vje8=",
-    "{SMD5}mla5X1pklJBsDrH464g4JNzdnx4=",
-    "{SMD5.HEX}add612ad5051a82f99a606834a73ac8cd2872a49",
-    "{PLAIN-MD4}4ff59f50ce35c20f4d070e2c7b8fc070",
-    "{PLAIN-MD5}35675489f96f9946954f1d58acc263f6",
-    "{LDAP-MD5}NWdUiflvmUaVTx1YrMJj9g==",
-    "{MD5}$1$A3.SvnGo$3pCW0PHGLbMpytdslCo7K/",
-    "{CRAM-MD5}8bddeb73586a96837c000f132c463bfc4be325e99d9d459b372059a5eb24b2f7",
-    "{HMAC-MD5.B64}i93rc1hqloN8AA8TLEY7/EvjJemdnUWbNyBZpesksvc=",
-    "{DIGEST-MD5}d27c3a42e7be027bbfd5d7c3dbee1917",
-    "{OTP}sha1 1024 e93c681bbe0d22f6 c7aba15dd7b6ebd7",
-    "{PBKDF2}$1$LUCiWDoXJrch1fyc$5000$66e1968349842bb4890e26277ffd14f8042abef8",
-    "{SCRAM-SHA-1}4096,MoJAxrQOfD0WgJD83Z9kvA==,znzCG6dXCn9wK+HY13j/vesEJ9Y=,uo7Hi1LQjfpzF4TH5Xrtscb2pDs=",
-    "{SCRAM-SHA-256}4096,xKZLb4qs2MMiWi1d0oshSg==,cibgF4n+RIEx9eVaDiNhMyO921JYtPt3bU7LXQ/eBbs=,EpTdLAF6y8vJT/LL4wIFVoYC3tBDmVMIxZxzrxmM8SI=",
-    "{DES-CRYPT}t7RJ.XFiAOlAs",
-    "{MD5-CRYPT}$1$iSkvhFeY$Gz9Nmtv6H1MaaruuY//PY0",
-    "{SHA256-CRYPT}$5$y9yau5jXxzfKv8y.$zDyysiJgLKVze4yV4UA20K1MWVRhUTU8dx0basyMRD4",
-    "{SHA512-CRYPT}$6$TswGDRJ.Ia9cCuH/$6t47DXNheNrC8bWUT3o5Vcxo/o19uRyUSyM0wJbY1rQ7drzfLzj12Yjre7Oh4x0iwRUpfUc/jxEKxM036jKtA0",
-    "{BLF-CRYPT}$2y$05$Cw74Q/pmkzGzQgT7ze26cuxqQsS9apJg8ESN62G2EyLxANv.3yZe2",
-    "{CRYPT}$2y$05$nf3qdZlI5R0VplYt3xs/e.qkixDv0EYS9zdBUeTzvrG5k7iIsalzW",
-    "{ARGON2ID}$argon2id$v=19$m=65536,t=3,p=1$ohfphjfhocEolXoUr6pYDQ$2J4/XQhnW10vEBCslD5D9lLLkrsc7PbiI3iZmPxD3po",
-    "{PLAIN}Tr0ub4dor & 3:é",
-    "{PLAIN.B64}VHIwdWI0ZG9yICYgMzrDqQ==",
-    "{CLEAR.HEX}547230756234646f72202620333ac3a9",
-    "{CLEARTEXT}Tr0ub4dor & 3:é",
-    "{SHA512-CRYPT.B64}JDYkL3RSWS43cHVVczh3bzVpQSRHN2x5VEYzckpXTlJyUWFLaVJma1ROcGt5OFJuWEpkaXNxMUdOcUhsNllxZWpCSC5xU1RURVZ4UGFNOXMzL1NkN1JsMUhrbEJVdGkuVGpKdEd2YTllMA==",
-    "{SHA256-CRYPT}$5$rounds=1234$IGEmYVYnY1YEfdzT$vB6UO59/1bqxf/f6mdZfGvrG1yTD4vNYMPnk6CJOtxB",
-    "{ARGON2I}$argon2i$v=19$m=32768,t=3,p=1$rQmCsV7Qpovhh+/UYHVpeA$Kwb6GGks4hw9wZWozNOR+NneBEEeWFcwLbC2oTjqxqw",
-    "{CRYPT}$y$j75$LdJMENpBABJJ3hIHjB1Bi.$NrR2eJC7h1tGI.CyAl0GRRWISKaVFLodb6gFzyrGHH6",
-    "{CRYPT}$y$jD5.7$LdJMENpBABJJ3hIHjB1Bi.$GnyeoWkNky6CwXgkUhofrNiSncLCt7HMJVbsSYgG5g.",
-    "{CRYPT}$gy$j75$Ab3.cdef$WWV5p97WojdAHgXreu5ADMSvTWcmYynMTD0o3pip7g4",
-    "{CRYPT}$7$96..../....SodiumChl$0XbHedfK5.V8ZQVcApH2XJDKMZSOOyprrmAUfTc14p2",
-    "{CRYPT}$sha1$1000$Zq8wL2s1$rfZhb1unOo9NURFsJMCkZcNWq0EA",
-    "{CRYPT}_J9..K0Ayf6hQDykhKRs",
-    "{CRYPT}$3$$7def216d04bcdd26cc99b1eb64dd4802",
-    "{CRYPT}$md5,rounds=100$GUBv0xjJ$$jPzMSNHXJP5mYiNtwoDq01",
-    "{CRYPT}$2b$04$abcdefghijklmnopqrstuu8O4IMuJ9YQGnBlNFidBxzanvZWLtY9u",
-];
 
 fn parsed(text: &str) -> Stored {
     Stored::parse(text.as_bytes(), "CRYPT").unwrap_or_else(|error| panic!("{text}: {error}"))
@@ -107,7 +61,7 @@ fn what_is_made_in_any_scheme_and_encoding_verifies() {
     for name in schemes() {
         for suffix in ["", ".hex", ".B64", ".base64"] {
             let slow = name.starts_with("ARGON2");
-            if slow && suffix != "" {
+            if slow && !suffix.is_empty() {
                 continue;
             }
             let name = format!("{}{suffix}", name.to_lowercase());
@@ -392,12 +346,25 @@ fn credentials_come_from_their_own_kind_or_from_clear_text() {
         assert_ne!(unknown.stored_key, derived.stored_key);
         assert_eq!(unknown_user(kind, USER), Some(Credentials::Scram(unknown)));
         assert_eq!(stored.credentials(kind, USER), None);
-        assert_eq!(clear.decoy().credentials(kind, USER), None);
+        // So does a decoy of a clear password, while one of a verifier is like that.
+        assert_eq!(clear.decoy().credentials(kind, USER), unknown_user(kind, USER));
+        let Some(Credentials::Scram(decoy)) = parsed(&text).decoy().credentials(kind, USER) else { panic!() };
+        assert_eq!((decoy.iterations, decoy.salt.len()), (5000, 16));
+        assert_eq!(
+            (decoy.stored_key.expose().len(), decoy.server_key.expose().len()),
+            (keys.stored_key.expose().len(), keys.server_key.expose().len())
+        );
+        assert!(decoy.salt != keys.salt && decoy.stored_key != keys.stored_key);
+        let again = parsed(&text).decoy().credentials(kind, USER);
+        assert_eq!(again, Some(Credentials::Scram(decoy)));
     }
+    let kind = CredentialKind::CramMd5;
+    assert_eq!(stored.decoy().credentials(kind, USER), unknown_user(kind, USER));
+    assert_ne!(unknown_user(kind, USER), stored.credentials(kind, USER));
     let sha256 = parsed(VECTORS[19]);
     assert_eq!(sha256.credentials(CredentialKind::ScramSha1, USER), None);
     assert_eq!(sha256.credentials(CredentialKind::CramMd5, USER), None);
-    assert!(matches!(unknown_user(CredentialKind::CramMd5, USER), Some(Credentials::CramMd5(_))));
+    assert!(matches!(unknown_user(kind, USER), Some(Credentials::CramMd5(_))));
 }
 
 #[test]

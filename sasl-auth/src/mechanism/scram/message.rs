@@ -3,6 +3,8 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
+use crate::mechanism::plain::name as checked_name;
+
 /// The longest nonce of a client, in bytes.
 const NONCE_LIMIT: usize = 1024;
 
@@ -88,7 +90,8 @@ pub fn parse_client_final(message: &[u8]) -> Result<ClientFinal, &'static str> {
     Ok(ClientFinal { without_proof: without_proof.to_owned(), channel_binding, nonce, proof })
 }
 
-/// Undoes `=2C` and `=3D` of a `saslname`; any other `=` is an error, and so is an empty name.
+/// Undoes `=2C` and `=3D` of a `saslname`; any other `=` is an error, and so is a name that is empty, holds
+/// a NUL or is longer than 1024 bytes.
 ///
 /// # Errors
 /// What is wrong with the name, for the log.
@@ -107,11 +110,7 @@ pub fn decode_name(text: &str) -> Result<String, &'static str> {
             return Err("user name with = that is neither =2C nor =3D");
         }
     }
-    match name.as_str() {
-        "" => Err("user name is empty"),
-        _ if name.contains('\0') => Err("user name holds a NUL"),
-        _ => Ok(name),
-    }
+    checked_name(name.as_bytes())
 }
 
 /// `r=` with printable ASCII but no comma (the caller has split at commas).

@@ -6,19 +6,17 @@
 //! normalised passes such keys itself instead of `None`. Of failures only FAIL tells: server-final
 //! messages with `e=` are not sent, as Dovecot sends none.
 
-mod digest;
 mod message;
 #[cfg(test)]
 mod tests;
 
-use aws_lc_rs::constant_time::verify_slices_are_equal;
 use base::secret::Secret;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
-pub use digest::Sha;
 pub use message::{ClientFinal, ClientFirst, decode_name, parse_client_final, parse_client_first};
 
+use super::crypto::{Sha, same};
 use super::exchange::{Environment, Machine, invalid, out_of_turn};
 use super::plain::identity;
 use super::{Credentials, Refusal, ScramKeys, Step};
@@ -89,7 +87,7 @@ impl Scram {
         let client_key =
             Secret::new(last.proof.iter().zip(&signature).map(|(a, b)| a ^ b).collect::<Vec<u8>>());
         let stored = self.sha.hash(client_key.expose());
-        if verify_slices_are_equal(&stored, keys.stored_key.expose()).is_err() {
+        if !same(&stored, keys.stored_key.expose()) {
             return Proof::Wrong;
         }
         let server_signature = self.sha.hmac(keys.server_key.expose(), transcript.as_bytes());

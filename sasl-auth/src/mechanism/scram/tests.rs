@@ -153,6 +153,9 @@ fn client_first_messages_are_read_or_refused_for_a_reason() {
         assert!(error.contains(why), "{broken:?}: {error}");
     }
     assert!(parse_client_first(b"n,,n=\xff,r=x").is_err());
+    let named = |length: usize| format!("n,,n={},r=x", "u".repeat(length));
+    assert!(parse_client_first(named(1024).as_bytes()).is_ok());
+    assert!(parse_client_first(named(1025).as_bytes()).unwrap_err().contains("too long"));
     for broken in [
         "",
         "c=biws,r=x",

@@ -1,12 +1,14 @@
-//! The two hashes of SCRAM and their HMACs.
+//! What mechanisms need of cryptography: the two hashes of SCRAM with their HMACs, and a comparison that
+//! takes the same time wherever the difference is.
 
+use aws_lc_rs::constant_time::verify_slices_are_equal;
 use aws_lc_rs::{digest, hmac};
 
-use crate::mechanism::CredentialKind;
+use super::CredentialKind;
 
 /// Which SCRAM.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Sha {
+pub(super) enum Sha {
     /// SCRAM-SHA-1 (RFC 5802).
     Sha1,
     /// SCRAM-SHA-256 (RFC 7677).
@@ -15,8 +17,7 @@ pub enum Sha {
 
 impl Sha {
     /// The mechanism's name.
-    #[must_use]
-    pub fn mechanism(self) -> &'static str {
+    pub(super) fn mechanism(self) -> &'static str {
         match self {
             Self::Sha1 => "SCRAM-SHA-1",
             Self::Sha256 => "SCRAM-SHA-256",
@@ -24,8 +25,7 @@ impl Sha {
     }
 
     /// Bytes of a digest: 20 or 32.
-    #[must_use]
-    pub fn output_len(self) -> usize {
+    pub(super) fn output_len(self) -> usize {
         match self {
             Self::Sha1 => digest::SHA1_OUTPUT_LEN,
             Self::Sha256 => digest::SHA256_OUTPUT_LEN,
@@ -54,4 +54,9 @@ impl Sha {
         };
         hmac::sign(&hmac::Key::new(algorithm, key), data).as_ref().to_vec()
     }
+}
+
+/// Whether two digests are the same; how long it takes tells no more than their lengths.
+pub(super) fn same(one: &[u8], other: &[u8]) -> bool {
+    verify_slices_are_equal(one, other).is_ok()
 }
