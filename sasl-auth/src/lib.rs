@@ -2,12 +2,16 @@
 //!
 //! Read [`pipeline`] first: it tells one authentication from line to line.
 
+pub mod command;
 pub mod config;
+pub mod field_templates;
 pub mod fields;
 pub mod mechanism;
 pub mod passdb;
 pub mod password;
+mod program;
 pub mod request;
+
 mod user_file;
 pub mod userdb;
 pub mod username;
