@@ -139,8 +139,11 @@ impl Command {
                 Lookup::OnlyVerifies
             });
         };
-        let passwords =
-            if text.is_empty() { Vec::new() } else { vec![StoredPassword { text, ..StoredPassword::default() }] };
+        let passwords = if text.is_empty() {
+            Vec::new()
+        } else {
+            vec![StoredPassword { text, ..StoredPassword::default() }]
+        };
         Ok(Lookup::Found(passdb::Entry { passwords, fields: answer.fields }))
     }
 
@@ -166,7 +169,9 @@ impl Command {
     pub async fn user(&self, request: &Request) -> Result<Option<userdb::Entry>, Unavailable> {
         let answer = self.ask(Operation::User, request, None, ANSWER_BYTES).await?;
         match answer.result {
-            Outcome::Ok => userdb::Entry::from_fields(answer.fields).map(Some).map_err(|error| failed(&error)),
+            Outcome::Ok => {
+                userdb::Entry::from_fields(answer.fields).map(Some).map_err(|error| failed(&error))
+            }
             Outcome::Unknown | Outcome::Mismatch | Outcome::Refused => Ok(None),
             Outcome::Error => Err(failed(&answer.reason)),
         }
@@ -196,16 +201,26 @@ impl Command {
         // Neither the error nor the log may show the text: there may be a password in it.
         serde_json::from_slice(text.expose()).map_err(|error| {
             let (line, column) = (error.line(), error.column());
-            failed(&format!("the answer is not the JSON object that is asked for (line {line}, column {column})"))
+            failed(&format!(
+                "the answer is not the JSON object that is asked for (line {line}, column {column})"
+            ))
         })
     }
 }
 
 fn failed(reason: &str) -> Unavailable {
-    Unavailable::new(if reason.is_empty() { "the program says `error`".to_owned() } else { format!("the program: {reason}") })
+    Unavailable::new(if reason.is_empty() {
+        "the program says `error`".to_owned()
+    } else {
+        format!("the program: {reason}")
+    })
 }
 
-fn question(op: Operation, request: &Request, password: Option<&Secret>) -> Result<Secret, serde_json::Error> {
+fn question(
+    op: Operation,
+    request: &Request,
+    password: Option<&Secret>,
+) -> Result<Secret, serde_json::Error> {
     let text = password.and_then(Secret::expose_text);
     let question = Question {
         v: 1,
@@ -248,7 +263,9 @@ fn ordered<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Fields, D::Erro
             let mut fields = Fields::new();
             while let Some((name, value)) = map.next_entry::<String, serde_json::Value>()? {
                 if name.is_empty() || name.contains('=') || name.chars().any(char::is_control) {
-                    return Err(de::Error::custom("a field's name is empty or holds `=` or a control character"));
+                    return Err(de::Error::custom(
+                        "a field's name is empty or holds `=` or a control character",
+                    ));
                 }
                 match value {
                     serde_json::Value::String(text) => fields.set(name, Some(text)),
@@ -289,7 +306,8 @@ mod tests {
         let value: serde_json::Value = serde_json::from_slice(text(Secret::from("a\"b")).expose()).unwrap();
         assert_eq!((value["op"].as_str(), value["password"].as_str()), (Some("verify"), Some("a\"b")));
         assert_eq!((value["v"].as_u64(), value["service"].as_str()), (Some(1), Some("smtp")));
-        let value: serde_json::Value = serde_json::from_slice(text(Secret::new(vec![0xff])).expose()).unwrap();
+        let value: serde_json::Value =
+            serde_json::from_slice(text(Secret::new(vec![0xff])).expose()).unwrap();
         assert_eq!((value["password"].as_str(), value["password_base64"].as_str()), (None, Some("/w==")));
     }
 
@@ -305,7 +323,10 @@ mod tests {
         assert_eq!(found.iter().collect::<Vec<_>>(), fields.iter().collect::<Vec<_>>());
         assert_eq!(verify(r#"{"result":"unknown"}"#).await, Ok(Verdict::Unknown));
         assert_eq!(verify(r#"{"result":"mismatch","reason":"r"}"#).await, Ok(Verdict::Wrong("r".into())));
-        assert_eq!(verify(r#"{"result":"refused","reason":"locked"}"#).await, Ok(Verdict::Refused("locked".into())));
+        assert_eq!(
+            verify(r#"{"result":"refused","reason":"locked"}"#).await,
+            Ok(Verdict::Refused("locked".into()))
+        );
         for (answer, part) in [
             (r#"{"result":"error","reason":"db away"}"#, "db away"),
             (r#"{"result":"OK"}"#, "not the JSON object"),
@@ -324,30 +345,38 @@ mod tests {
     #[tokio::test]
     async fn lookups_and_users() {
         let lookup = async |answer: &str| says(answer).lookup(&request(), None).await;
-        let Ok(Lookup::Found(entry)) = lookup(r#"{"result":"ok","password":"{PLAIN}x"}"#).await else { panic!("none") };
+        let Ok(Lookup::Found(entry)) = lookup(r#"{"result":"ok","password":"{PLAIN}x"}"#).await else {
+            panic!("none")
+        };
         assert_eq!(entry.passwords[0].text, Secret::from("{PLAIN}x"));
         assert_eq!(lookup(r#"{"result":"ok"}"#).await, Ok(Lookup::OnlyVerifies));
         assert_eq!(lookup(r#"{"result":"unknown"}"#).await, Ok(Lookup::Unknown));
-        let Ok(Lookup::Found(entry)) = lookup(r#"{"result":"refused","reason":"gone"}"#).await else { panic!("none") };
+        let Ok(Lookup::Found(entry)) = lookup(r#"{"result":"refused","reason":"gone"}"#).await else {
+            panic!("none")
+        };
         assert_eq!(entry.fields.value("fail"), Some("gone"));
 
         let user = says(r#"{"result":"ok","fields":{"uid":1000,"gid":"1000","home":"/h","user":"Joe"}}"#);
         let entry = user.user(&request()).await.unwrap().unwrap();
         assert_eq!(entry.user.as_deref(), Some("Joe"));
-        assert_eq!(entry.fields.iter().collect::<Vec<_>>(), [
-            ("uid", Some("1000")),
-            ("gid", Some("1000")),
-            ("home", Some("/h"))
-        ]);
+        assert_eq!(
+            entry.fields.iter().collect::<Vec<_>>(),
+            [("uid", Some("1000")), ("gid", Some("1000")), ("home", Some("/h"))]
+        );
         assert_eq!(says(r#"{"result":"unknown"}"#).user(&request()).await, Ok(None));
-        assert_eq!(says(r#"{"result":"ok","users":["a","b"]}"#).list().await, Ok(vec!["a".into(), "b".into()]));
+        assert_eq!(
+            says(r#"{"result":"ok","users":["a","b"]}"#).list().await,
+            Ok(vec!["a".into(), "b".into()])
+        );
         assert!(says(r#"{"result":"unknown"}"#).list().await.is_err());
     }
 
     #[tokio::test]
     async fn the_password_is_neither_argument_nor_environment() {
         // The program reads its own command line and environment, and refuses when the password is there.
-        let spy = command("cat >/dev/null; if grep -q opensesame /proc/$$/environ; then echo '{\"result\":\"error\"}'; else echo '{\"result\":\"ok\"}'; fi");
+        let spy = command(
+            "cat >/dev/null; if grep -q opensesame /proc/$$/environ; then echo '{\"result\":\"error\"}'; else echo '{\"result\":\"ok\"}'; fi",
+        );
         assert!(matches!(spy.verify(&request(), &Secret::from("opensesame")).await, Ok(Verdict::Right(_))));
         let echo = command("grep -q '\"password\":\"opensesame\"' && echo '{\"result\":\"ok\"}'");
         assert!(matches!(echo.verify(&request(), &Secret::from("opensesame")).await, Ok(Verdict::Right(_))));

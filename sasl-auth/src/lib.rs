@@ -6,12 +6,15 @@ pub mod command;
 pub mod config;
 pub mod field_templates;
 pub mod fields;
+pub mod ldap;
 pub mod mechanism;
 pub mod passdb;
 pub mod password;
 mod program;
+mod record;
 pub mod request;
-
+mod servers;
+pub mod sql;
 mod user_file;
 pub mod userdb;
 pub mod username;

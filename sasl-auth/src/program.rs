@@ -36,8 +36,14 @@ impl Program {
     ///
     /// # Errors
     /// No program, or none at a time.
-    pub(crate) fn new(name: &str, command: &[String], processes: usize, timeout: Duration) -> Result<Self, String> {
-        let Some((program, arguments)) = command.split_first().filter(|(program, _)| !program.is_empty()) else {
+    pub(crate) fn new(
+        name: &str,
+        command: &[String],
+        processes: usize,
+        timeout: Duration,
+    ) -> Result<Self, String> {
+        let Some((program, arguments)) = command.split_first().filter(|(program, _)| !program.is_empty())
+        else {
             return Err("command: no program".into());
         };
         if !program.starts_with('/') {
@@ -281,7 +287,12 @@ mod tests {
             let program = program.clone();
             asked.spawn(async move { program.ask(&Secret::default(), 100).await.unwrap() });
         }
-        let most = asked.join_all().await.iter().map(|answer| answer.expose_text().unwrap().trim().parse().unwrap()).max();
+        let most = asked
+            .join_all()
+            .await
+            .iter()
+            .map(|answer| answer.expose_text().unwrap().trim().parse().unwrap())
+            .max();
         assert!((1..=3).contains(&most.unwrap_or(0)), "{most:?}");
     }
 

@@ -44,7 +44,7 @@ pub(super) fn read(line: &[u8]) -> Result<Option<StoredPassword>, &'static str> 
     if password.is_empty() {
         return Err("an app password without a password");
     }
-    let mut text = || std::str::from_utf8(fields.next().unwrap_or_default()).map_err(|_| "not UTF-8");
+    let mut text = || std::str::from_utf8(fields.next().unwrap_or_default()).map_err(|_not_utf8| "not UTF-8");
     let label = text()?;
     let services = text()?;
     let expires = text()?.trim();
@@ -129,7 +129,17 @@ mod tests {
         ] {
             assert_eq!(moment(text), Some(want), "{text}");
         }
-        for text in ["", "2026-1", "1969-12-31", "2026-13-01", "2026-00-01", "2026-01-00", "2023-02-29", "+1", "2026-01-01T24:00"] {
+        for text in [
+            "",
+            "2026-1",
+            "1969-12-31",
+            "2026-13-01",
+            "2026-00-01",
+            "2026-01-00",
+            "2023-02-29",
+            "+1",
+            "2026-01-01T24:00",
+        ] {
             assert_eq!(moment(text), None, "{text}");
         }
     }

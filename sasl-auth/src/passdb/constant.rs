@@ -29,7 +29,10 @@ impl Constant {
     /// The entry of the request's user; everybody has one.
     #[must_use]
     pub fn lookup(&self, request: &Request, password: Option<&Secret>) -> Lookup {
-        let mut entry = Entry { passwords: Vec::new(), fields: self.fields.expand(&Values { password, ..Values::of(request) }) };
+        let mut entry = Entry {
+            passwords: Vec::new(),
+            fields: self.fields.expand(&Values { password, ..Values::of(request) }),
+        };
         if !self.password.is_empty() {
             entry.passwords.push(StoredPassword { text: self.password.clone(), ..StoredPassword::default() });
         }

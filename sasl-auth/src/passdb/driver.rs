@@ -24,7 +24,12 @@ pub enum Driver {
     /// `sql`.
     Sql(Box<Database>),
     /// `ldap`.
-    Ldap(Box<Directory>),
+    Ldap {
+        /// The directory.
+        directory: Box<Directory>,
+        /// Passwords are checked by binding as the user.
+        binds: bool,
+    },
     /// `static`.
     Static(Constant),
     /// `command`.
@@ -43,10 +48,15 @@ impl Driver {
     pub fn new(settings: &Passdb) -> Result<Self, String> {
         Ok(match &settings.driver {
             PassdbDriver::PasswdFile(own) => Self::PasswdFile(PasswdFile::new(own)?),
-            PassdbDriver::Pam(own) => Self::Pam(Pam::new(own, &PAM_WORKER.map(str::to_owned), settings.timeout)?),
+            PassdbDriver::Pam(own) => {
+                Self::Pam(Pam::new(own, &PAM_WORKER.map(str::to_owned), settings.timeout)?)
+            }
             PassdbDriver::System => Self::System(System::new()?),
             PassdbDriver::Sql(own) => Self::Sql(Box::new(Database::new(own, &settings.name)?)),
-            PassdbDriver::Ldap(own) => Self::Ldap(Box::new(Directory::new(own, &settings.name)?)),
+            PassdbDriver::Ldap(own) => Self::Ldap {
+                directory: Box::new(Directory::new(own, &settings.name)?),
+                binds: own.auth_bind || own.auth_bind_dn.is_some(),
+            },
             PassdbDriver::Static { password, fields } => Self::Static(Constant::new(password, fields)?),
             PassdbDriver::Command(own) => Self::Command(Command::new(own, &settings.name, settings.timeout)?),
         })
@@ -58,7 +68,7 @@ impl Driver {
     pub fn hands_out_passwords(&self) -> bool {
         match self {
             Self::PasswdFile(_) | Self::System(_) | Self::Sql(_) | Self::Static(_) | Self::Command(_) => true,
-            Self::Ldap(directory) => directory.hands_out_passwords(),
+            Self::Ldap { binds, .. } => !binds,
             Self::Pam(_) => false,
         }
     }
@@ -74,7 +84,7 @@ impl Driver {
             Self::Pam(_) => Ok(Lookup::OnlyVerifies),
             Self::System(system) => system.lookup(request, base::clock::unix_now()).await,
             Self::Sql(database) => database.lookup(request, password).await,
-            Self::Ldap(directory) => directory.lookup(request, password).await,
+            Self::Ldap { directory, .. } => directory.lookup(request, password).await,
             Self::Static(constant) => Ok(constant.lookup(request, password)),
             Self::Command(command) => command.lookup(request, password).await,
         }
@@ -87,7 +97,7 @@ impl Driver {
     pub async fn verify(&self, request: &Request, password: &Secret) -> Result<Verdict, Unavailable> {
         match self {
             Self::Pam(pam) => pam.verify(request, password).await,
-            Self::Ldap(directory) => directory.verify(request, password).await,
+            Self::Ldap { directory, .. } => directory.verify(request, password).await,
             Self::Command(command) => command.verify(request, password).await,
             Self::PasswdFile(_) | Self::System(_) | Self::Sql(_) | Self::Static(_) => {
                 Err(Unavailable::new("this driver hands out passwords and checks none"))
@@ -95,4 +105,3 @@ impl Driver {
         }
     }
 }
-

@@ -36,7 +36,9 @@ impl System {
     /// The file cannot be read.
     pub async fn lookup(&self, request: &Request, now_unix: u64) -> Result<Lookup, Unavailable> {
         let content = self.shadow.content(request).await.map_err(|error| {
-            Unavailable::new(format!("{error}; the service needs the group shadow to read it, or use the driver pam"))
+            Unavailable::new(format!(
+                "{error}; the service needs the group shadow to read it, or use the driver pam"
+            ))
         })?;
         let Some(content) = content else { return Ok(Lookup::Unknown) };
         let Some(line) = content.lines(&request.user).next() else { return Ok(Lookup::Unknown) };
@@ -50,9 +52,12 @@ fn entry(line: &[u8], today: u64) -> Entry {
     let passwd_file::Line::User(user) = passwd_file::line(line) else { return entry };
     let locked = user.password.starts_with(b"!") || user.password.starts_with(b"*");
     if !locked && !user.password.is_empty() {
-        entry.passwords.push(StoredPassword { text: Secret::new(user.password.as_ref()), ..StoredPassword::default() });
+        entry
+            .passwords
+            .push(StoredPassword { text: Secret::new(user.password.as_ref()), ..StoredPassword::default() });
     }
-    let reason = if locked { Some("account has no password or is locked") } else { Ages::read(line).refusal(today) };
+    let reason =
+        if locked { Some("account has no password or is locked") } else { Ages::read(line).refusal(today) };
     if let Some(reason) = reason {
         entry.fields.set("fail", Some(reason.to_owned()));
     }
@@ -69,7 +74,9 @@ struct Ages {
 
 impl Ages {
     fn read(line: &[u8]) -> Self {
-        let mut fields = line.split(|byte| *byte == b':').map(|field| std::str::from_utf8(field).ok()?.trim().parse().ok());
+        let mut fields = line
+            .split(|byte| *byte == b':')
+            .map(|field| std::str::from_utf8(field).ok()?.trim().parse().ok());
         let mut field = |skip: usize| fields.nth(skip).flatten();
         Self { changed: field(2), most: field(1), inactive: field(1), expires: field(0) }
     }
@@ -124,7 +131,9 @@ mod tests {
             let found = reason(line);
             match part {
                 None => assert_eq!(found, None, "{line}"),
-                Some(part) => assert!(found.as_ref().is_some_and(|found| found.contains(part)), "{line}: {found:?}"),
+                Some(part) => {
+                    assert!(found.as_ref().is_some_and(|found| found.contains(part)), "{line}: {found:?}")
+                }
             }
         }
         assert!(entry(b"a:!$y$x:19000:::::", TODAY).passwords.is_empty());

@@ -20,7 +20,10 @@ impl Constant {
     pub(super) fn new(fields: &Fields, allow_all_users: bool) -> Result<Self, String> {
         let mut fields = fields.clone();
         for name in ["uid", "gid"] {
-            let Some(value) = fields.value(name).filter(|value| !value.contains('%')).map(str::to_owned) else { continue };
+            let Some(value) = fields.value(name).filter(|value| !value.contains('%')).map(str::to_owned)
+            else {
+                continue;
+            };
             let mut one = Fields::new();
             one.set(name, Some(value));
             if let Some(number) = Entry::from_fields(one)?.fields.remove(name) {
@@ -56,16 +59,22 @@ mod tests {
         assert!(constant.needs_passdb());
         let request = Request { user: "joe@x".into(), ..Request::default() };
         let entry = constant.lookup(&request).unwrap().unwrap();
-        assert_eq!(entry.fields.iter().collect::<Vec<_>>(), [
-            ("uid", Some("65534")),
-            ("gid", Some("100")),
-            ("home", Some("/var/vmail/x/joe"))
-        ]);
+        assert_eq!(
+            entry.fields.iter().collect::<Vec<_>>(),
+            [("uid", Some("65534")), ("gid", Some("100")), ("home", Some("/var/vmail/x/joe"))]
+        );
         let request_of = |user: &str| Request { user: user.into(), ..Request::default() };
         assert_eq!(constant.lookup(&request_of("..@x")), Ok(None));
         assert_eq!(constant.lookup(&request_of("a/../../b@x")), Ok(None));
         fields.set("uid", Some("%n".into()));
-        assert!(Constant::new(&fields, true).unwrap().lookup(&request).unwrap_err().detail.contains("no user \"joe\""));
+        assert!(
+            Constant::new(&fields, true)
+                .unwrap()
+                .lookup(&request)
+                .unwrap_err()
+                .detail
+                .contains("no user \"joe\"")
+        );
         fields.set("uid", Some("0".into()));
         assert!(Constant::new(&fields, true).is_err());
     }

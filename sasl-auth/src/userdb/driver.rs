@@ -35,7 +35,9 @@ impl Driver {
             UserdbDriver::System => Kind::System(System::new(settings.timeout)?),
             UserdbDriver::Sql(own) => Kind::Sql(Box::new(Database::new(own, &settings.name)?)),
             UserdbDriver::Ldap(own) => Kind::Ldap(Box::new(Directory::new(own, &settings.name)?)),
-            UserdbDriver::Static { fields, allow_all_users } => Kind::Static(Constant::new(fields, *allow_all_users)?),
+            UserdbDriver::Static { fields, allow_all_users } => {
+                Kind::Static(Constant::new(fields, *allow_all_users)?)
+            }
             UserdbDriver::Prefetch => Kind::Prefetch,
             UserdbDriver::Command(own) => Kind::Command(Command::new(own, &settings.name, settings.timeout)?),
         }))

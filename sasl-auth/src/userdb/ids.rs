@@ -25,7 +25,7 @@ fn id(
     find: impl Fn(&str) -> nix::Result<Option<u32>>,
 ) -> Result<u32, String> {
     let number = if text.bytes().all(|byte| byte.is_ascii_digit()) {
-        text.parse().map_err(|_| format!("{kind} {text:?} is not a number up to 4294967294"))?
+        text.parse().map_err(|_too_large| format!("{kind} {text:?} is not a number up to 4294967294"))?
     } else {
         match find(text) {
             Ok(Some(number)) => number,

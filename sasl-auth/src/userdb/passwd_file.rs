@@ -35,12 +35,17 @@ impl PasswdFile {
             return Ok(None);
         };
         let mut fields = Fields::new();
-        for (name, value) in [("uid", uid), ("gid", user.gid.unwrap_or_default()), ("home", user.home.unwrap_or_default())] {
+        for (name, value) in
+            [("uid", uid), ("gid", user.gid.unwrap_or_default()), ("home", user.home.unwrap_or_default())]
+        {
             if !value.is_empty() {
                 fields.set(name, Some(String::from_utf8_lossy(value).into_owned()));
             }
         }
-        let extra = extra_fields(&user, &Values { home: fields.value("home"), ..Values::of(request) }, || content.place(line))?;
+        let extra =
+            extra_fields(&user, &Values { home: fields.value("home"), ..Values::of(request) }, || {
+                content.place(line)
+            })?;
         for (name, value) in extra.iter() {
             if let Some(name) = name.strip_prefix("userdb_").filter(|name| !name.is_empty()) {
                 fields.set(name, value.map(str::to_owned));
@@ -58,7 +63,9 @@ impl PasswdFile {
     /// All users of the file, in its order.
     pub(super) async fn list(&self) -> Result<Vec<String>, Unavailable> {
         if self.files.has_variables() {
-            return Err(Unavailable::new("users of a passwd-file with variables in its path cannot be listed"));
+            return Err(Unavailable::new(
+                "users of a passwd-file with variables in its path cannot be listed",
+            ));
         }
         let content = self.files.content(&Request::default()).await?;
         Ok(content.iter().flat_map(|content| content.all()).filter_map(name).collect())
@@ -87,11 +94,14 @@ mod tests {
              bare\nzero:{PLAIN}x:0:0::/root\nbadid:{PLAIN}x:xyz no:100::/h\nren:x:1:1::/h::userdb_user=other\n",
         )
         .unwrap();
-        let file = PasswdFile::new(&settings::PasswdFile { path: path.display().to_string(), app_passwords: None }).unwrap();
+        let file =
+            PasswdFile::new(&settings::PasswdFile { path: path.display().to_string(), app_passwords: None })
+                .unwrap();
         let text = async |user: &str| {
             let request = Request { user: user.into(), ..Request::default() };
             let entry = file.lookup(&request).await.unwrap()?;
-            let fields: Vec<_> = entry.fields.iter().map(|(name, value)| format!("{name}={}", value.unwrap_or("-"))).collect();
+            let fields: Vec<_> =
+                entry.fields.iter().map(|(name, value)| format!("{name}={}", value.unwrap_or("-"))).collect();
             Some(fields.join(" "))
         };
         assert_eq!(text("sp").await.as_deref(), Some("home= /home/x "));

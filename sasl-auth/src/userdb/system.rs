@@ -47,7 +47,10 @@ impl System {
                 let _permit = permit;
                 User::from_name(&name)
             };
-            tokio::task::spawn_blocking(find).await.map_err(|error| error.to_string())?.map_err(|error| error.to_string())
+            tokio::task::spawn_blocking(find)
+                .await
+                .map_err(|error| error.to_string())?
+                .map_err(|error| error.to_string())
         };
         let found = match timeout(self.timeout, find).await {
             Ok(Ok(found)) => found,

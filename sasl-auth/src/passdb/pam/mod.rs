@@ -107,7 +107,8 @@ impl Pam {
             session: self.session,
             setcred: self.setcred,
         };
-        let question = with_password(question, password).map_err(|error| Unavailable::new(error.to_string()))?;
+        let question =
+            with_password(question, password).map_err(|error| Unavailable::new(error.to_string()))?;
         let text = self.worker.ask(&question, ANSWER_BYTES).await?;
         match answer(text.expose()) {
             Some(Answer::Right { user }) => {
@@ -148,7 +149,9 @@ fn warn_if_missing(service: &str) {
     let folders = ["/etc/pam.d", "/usr/lib/pam.d", "/usr/share/pam.d"];
     let there = folders.iter().any(|folder| Path::new(folder).join(&lower).exists());
     if !there && !Path::new("/etc/pam.conf").metadata().is_ok_and(|file| file.len() > 0) {
-        log::warn!("pam: there is no /etc/pam.d/{lower}; PAM will use its service `other`, which refuses everybody");
+        log::warn!(
+            "pam: there is no /etc/pam.d/{lower}; PAM will use its service `other`, which refuses everybody"
+        );
     }
 }
 
@@ -157,7 +160,8 @@ mod tests {
     use super::*;
 
     fn pam(script: &str, timeout_ms: u64) -> Pam {
-        let settings = settings::Pam { service: "smtp-%Ls".into(), session: false, setcred: true, processes: 2 };
+        let settings =
+            settings::Pam { service: "smtp-%Ls".into(), session: false, setcred: true, processes: 2 };
         let worker = ["/bin/sh".to_owned(), "-c".to_owned(), script.to_owned()];
         Pam::new(&settings, &worker, Duration::from_millis(timeout_ms)).unwrap()
     }
@@ -175,11 +179,16 @@ mod tests {
     async fn what_the_worker_says_counts() {
         let right = verify(r#"echo 'module says {'; echo '{"result":"right","user":"joe"}'"#).await;
         assert_eq!(right, Ok(Verdict::Right(Fields::new())));
-        let Ok(Verdict::Right(fields)) = verify(r#"echo '{"result":"right","user":"jim"}'"#).await else { panic!() };
+        let Ok(Verdict::Right(fields)) = verify(r#"echo '{"result":"right","user":"jim"}'"#).await else {
+            panic!()
+        };
         assert_eq!(fields.value("user"), Some("jim"));
         assert_eq!(verify(r#"echo '{"result":"wrong","reason":"r"}'"#).await, Ok(Verdict::Wrong("r".into())));
         assert_eq!(verify(r#"echo '{"result":"unknown","reason":"r"}'"#).await, Ok(Verdict::Unknown));
-        assert_eq!(verify(r#"echo '{"result":"refused","reason":"r"}'"#).await, Ok(Verdict::Refused("r".into())));
+        assert_eq!(
+            verify(r#"echo '{"result":"refused","reason":"r"}'"#).await,
+            Ok(Verdict::Refused("r".into()))
+        );
         assert_eq!(verify(r#"echo '{"result":"error","reason":"r"}'"#).await, Err(Unavailable::new("r")));
         for script in ["", "echo right", "kill -SEGV $$", r#"echo '{"result":"right"}'; exit 1"#] {
             assert!(verify(script).await.is_err(), "{script}");

@@ -25,7 +25,9 @@ pub fn worker_main(input: impl Read, mut output: impl Write) -> io::Result<()> {
     let text = Secret::new(text);
     let question: Question = serde_json::from_slice(text.expose())
         // Its text could show the question's, and so the password.
-        .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, format!("no question: {:?}", error.classify())))?;
+        .map_err(|error| {
+            io::Error::new(io::ErrorKind::InvalidData, format!("no question: {:?}", error.classify()))
+        })?;
     let mut line = serde_json::to_vec(&check(question))?;
     // Whatever modules have printed without an end of line must not stand before the answer.
     line.insert(0, b'\n');
@@ -51,7 +53,8 @@ fn check(question: Question) -> Answer {
         Ok(context) => context,
         Err(error) => return Answer::Error { reason: failed("pam_start", &error) },
     };
-    let items = context.set_tty(Some(&question.tty)).and_then(|()| context.set_rhost(question.remote_ip.as_deref()));
+    let items =
+        context.set_tty(Some(&question.tty)).and_then(|()| context.set_rhost(question.remote_ip.as_deref()));
     if let Err(error) = items {
         return Answer::Error { reason: failed("pam_set_item", &error) };
     }
@@ -74,7 +77,9 @@ fn check(question: Question) -> Answer {
     };
     match opened {
         Ok(()) => Answer::Right { user: context.user().ok() },
-        Err(error) if is_trouble(error.code()) => Answer::Error { reason: failed("pam_open_session", &error) },
+        Err(error) if is_trouble(error.code()) => {
+            Answer::Error { reason: failed("pam_open_session", &error) }
+        }
         Err(error) => Answer::Refused { reason: failed("pam_open_session", &error) },
     }
 }
@@ -84,9 +89,10 @@ fn not_authenticated(error: &Error) -> Answer {
     match error.code() {
         ErrorCode::USER_UNKNOWN => Answer::Unknown { reason },
         ErrorCode::AUTH_ERR => Answer::Wrong { reason: format!("{reason} (Password mismatch?)") },
-        ErrorCode::ACCT_EXPIRED | ErrorCode::NEW_AUTHTOK_REQD | ErrorCode::CRED_EXPIRED | ErrorCode::AUTHTOK_EXPIRED => {
-            Answer::Refused { reason }
-        }
+        ErrorCode::ACCT_EXPIRED
+        | ErrorCode::NEW_AUTHTOK_REQD
+        | ErrorCode::CRED_EXPIRED
+        | ErrorCode::AUTHTOK_EXPIRED => Answer::Refused { reason },
         code if is_trouble(code) => Answer::Error { reason },
         _ => Answer::Wrong { reason },
     }
@@ -125,11 +131,11 @@ struct Conversation {
 
 impl ConversationHandler for Conversation {
     fn prompt_echo_on(&mut self, _prompt: &CStr) -> Result<CString, ErrorCode> {
-        CString::new(self.user.as_str()).map_err(|_| ErrorCode::CONV_ERR)
+        CString::new(self.user.as_str()).map_err(|_nul| ErrorCode::CONV_ERR)
     }
 
     fn prompt_echo_off(&mut self, _prompt: &CStr) -> Result<CString, ErrorCode> {
-        CString::new(self.password.expose()).map_err(|_| ErrorCode::CONV_ERR)
+        CString::new(self.password.expose()).map_err(|_nul| ErrorCode::CONV_ERR)
     }
 
     fn text_info(&mut self, _message: &CStr) {}
@@ -179,7 +185,9 @@ mod tests {
 
     #[test]
     fn modules_decide() {
-        let Some(service) = PamService::new("permit", "auth required pam_permit.so\naccount required pam_permit.so\n") else {
+        let Some(service) =
+            PamService::new("permit", "auth required pam_permit.so\naccount required pam_permit.so\n")
+        else {
             return;
         };
         assert_eq!(ask(&service.0, "nobody", b"x"), Answer::Right { user: Some("nobody".into()) });
