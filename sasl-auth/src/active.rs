@@ -1,5 +1,7 @@
 //! What is in force: the settings with all that is built from them, and what outlives a reload.
 
+use std::fmt;
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::cache::{self, Cache};
@@ -42,7 +44,6 @@ pub struct Active {
 }
 
 /// A passdb with its place in the chain.
-#[derive(Debug)]
 pub struct Passdb {
     /// Its name in the log and the metrics.
     pub name: Arc<str>,
@@ -56,6 +57,8 @@ pub struct Passdb {
     default_fields: Templates,
     override_fields: Templates,
     decoy: Mutex<Option<Arc<Stored>>>,
+    /// The last SCRAM user's keys were made from a clear-text password, which takes a while.
+    pub makes_scram_keys: AtomicBool,
 }
 
 /// Which requests may share an answer from the cache.
@@ -70,7 +73,6 @@ pub enum Sharing {
 }
 
 /// A userdb with its place in the chain.
-#[derive(Debug)]
 pub struct Userdb {
     /// Its name in the log.
     pub name: Arc<str>,
@@ -171,6 +173,18 @@ fn hands_out_passwords(driver: &settings::PassdbDriver) -> bool {
     }
 }
 
+impl fmt::Debug for Passdb {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Passdb({})", self.name)
+    }
+}
+
+impl fmt::Debug for Userdb {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Userdb({})", self.name)
+    }
+}
+
 impl Passdb {
     fn new(settings: &settings::Passdb) -> Result<Self, String> {
         Ok(Self {
@@ -181,6 +195,7 @@ impl Passdb {
             default_fields: templates(&settings.default_fields)?,
             override_fields: templates(&settings.override_fields)?,
             decoy: Mutex::new(None),
+            makes_scram_keys: AtomicBool::new(false),
             settings: settings.clone(),
         })
     }

@@ -1,6 +1,7 @@
 //! From a name and a proof to an outcome: the walk along the passdbs.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use base::clock;
@@ -14,7 +15,7 @@ use crate::hashing::Job;
 use crate::mechanism::{CredentialKind, Credentials};
 use crate::outcome::Why;
 use crate::passdb::{self, Entry, Lookup};
-use crate::password::{Cost, Stored};
+use crate::password::{self, Cost, Stored};
 use crate::request::Request;
 
 /// What is shown to a passdb.
@@ -196,6 +197,7 @@ pub async fn hand_out(active: &Active, request: &Request, kind: CredentialKind) 
         for stored in usable {
             match derived(&stored.parsed, kind, &request.user).await {
                 Some(credentials) => {
+                    passdb.makes_scram_keys.store(!is_direct(&stored.parsed, kind), Ordering::Relaxed);
                     let found = Found::Yes { source, fields: entry.fields, label: stored.label };
                     return Handed::Credentials(credentials, found);
                 }
@@ -231,6 +233,22 @@ async fn derived(stored: &Stored, kind: CredentialKind, user: &str) -> Option<Cr
         log::error!("making {} keys: {error}", kind_name(kind));
         None
     })
+}
+
+fn is_direct(stored: &Stored, kind: CredentialKind) -> bool {
+    kind == CredentialKind::CramMd5 || stored.scheme_name().eq_ignore_ascii_case(kind_name(kind))
+}
+
+/// Keys that nothing matches, for a user without any: as long in the making as the keys of those who
+/// have some, and the same each time. `None` leaves it to the mechanism.
+pub async fn pretended(active: &Active, user: &str, kind: CredentialKind) -> Option<Credentials> {
+    let slow = kind != CredentialKind::CramMd5
+        && active.passdbs.iter().any(|passdb| passdb.makes_scram_keys.load(Ordering::Relaxed));
+    if !slow {
+        return None;
+    }
+    let user = user.to_owned();
+    tokio::task::spawn_blocking(move || password::unknown_user(kind, &user)).await.ok().flatten()
 }
 
 async fn ask(
@@ -363,6 +381,10 @@ async fn look_up(
 }
 
 async fn verify(passdb: &Passdb, request: &Request, password: &Secret) -> Word {
+    if password.is_empty() {
+        // An LDAP server takes a bind without a password for an anonymous one, and says yes.
+        return Word::No(Why::Mismatch("empty password".to_owned()), false);
+    }
     let limit = passdb.settings.timeout;
     match tokio::time::timeout(limit, passdb.driver.verify(request, password)).await {
         Err(_elapsed) => Word::Unavailable(format!("no answer within {} s", limit.as_secs_f32())),

@@ -199,10 +199,12 @@ impl Exchange {
             self.outcome = Some(unavailable("no [oauth2] is configured".to_owned()));
             return false;
         };
-        let outcome = match tokens.check(token, clock::unix_now()).await {
-            Err(away) => unavailable(away.detail),
-            Ok(TokenVerdict::Invalid(why)) => rejected(Why::Mismatch(why), user),
-            Ok(TokenVerdict::Valid(claimed)) => {
+        let within = tokio::time::timeout_at((deadline - Duration::from_millis(500)).into(), tokens.check(token, clock::unix_now()));
+        let outcome = match within.await {
+            Err(_elapsed) => unavailable("the token was not judged in time".to_owned()),
+            Ok(Err(away)) => unavailable(away.detail),
+            Ok(Ok(TokenVerdict::Invalid(why))) => rejected(Why::Mismatch(why), user),
+            Ok(Ok(TokenVerdict::Valid(claimed))) => {
                 let identity = Identity { authentication: claimed.user.clone(), authorization: None };
                 let same = user.is_empty()
                     || match (self.names(&identity), self.active.usernames.normalise(user)) {
@@ -304,8 +306,10 @@ impl Exchange {
                 Some(credentials)
             }
             Handed::Nothing(found) => {
+                // The client is led on to its proof, which then fails: it does not learn who exists.
+                let credentials = authenticate::pretended(&self.active, &names.user, kind).await;
                 self.outcome = Some(self.concluded(names, found));
-                None
+                credentials
             }
         }
     }
@@ -514,7 +518,7 @@ impl Exchange {
                 Some(Pending { names, found: Found::Yes { source, .. } | Found::No { source, .. } }) => {
                     (names, source.to_string())
                 }
-                _ => (Names::default(), "auth".to_owned()),
+                _ => (self.claimed(), "auth".to_owned()),
             };
             let why = match refusal {
                 Refusal::InvalidInput(text) => Why::InvalidInput(text),
@@ -523,6 +527,13 @@ impl Exchange {
             self.outcome = Some(Outcome::Rejected(self.rejection(why, &names, &source, false, None)));
         }
         self.end(arrived).await
+    }
+
+    /// The name that the client's bytes held when the mechanism gave them up.
+    fn claimed(&self) -> Names {
+        let Some(claimed) = self.mechanism.claimed_user() else { return Names::default() };
+        let user = self.active.usernames.normalise(claimed).map_or_else(|_bad| claimed.to_owned(), |name| name.user);
+        Names { user, original: claimed.to_owned(), master: None }
     }
 
     /// The end with anything but success: logged at once, answered in its time.

@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 
 use arc_swap::ArcSwapOption;
+use base::passwd_file;
 use base::secret::Secret;
 
 use crate::passdb::Unavailable;
@@ -27,11 +28,41 @@ const LARGEST_BYTES: u64 = 1 << 30;
 /// Attempts to read a file that changes meanwhile.
 const ATTEMPTS: usize = 4;
 
+/// What is in a file, and what to make of it.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Kind {
+    /// Tells kinds apart.
+    pub(crate) name: &'static str,
+    /// A user may have many lines. Otherwise the first counts and others are complained about, as
+    /// Dovecot does.
+    pub(crate) several: bool,
+    /// A missing file is an empty one.
+    pub(crate) optional: bool,
+    /// Everybody may read it.
+    pub(crate) public: bool,
+    /// Whether a line is a user's, or what is wrong with it.
+    pub(crate) check: fn(&[u8]) -> Result<bool, &'static str>,
+}
+
+impl Kind {
+    /// Dovecot's passwd-file, and shadow, which looks the same to here.
+    pub(crate) const USERS: Self =
+        Self { name: "users", several: false, optional: false, public: false, check: Self::user_line };
+
+    /// Whether this is a line of a passwd-file.
+    pub(crate) fn user_line(line: &[u8]) -> Result<bool, &'static str> {
+        match passwd_file::line(line) {
+            passwd_file::Line::Nothing => Ok(false),
+            passwd_file::Line::User(_) => Ok(true),
+            passwd_file::Line::Bad(reason) => Err(reason),
+        }
+    }
+}
+
 /// The files of one path, which may hold variables: one file a domain, say.
 pub(crate) struct UserFiles {
     path: Template,
-    /// Whether a user may have several lines.
-    several: bool,
+    kind: Kind,
     kept: Mutex<Kept>,
 }
 
@@ -44,7 +75,7 @@ struct Kept {
 /// One file.
 struct UserFile {
     path: PathBuf,
-    several: bool,
+    kind: Kind,
     loaded: ArcSwapOption<Loaded>,
     reading: tokio::sync::Mutex<()>,
 }
@@ -86,8 +117,8 @@ impl Stamp {
     }
 }
 
-/// Path as written, and whether a user may have several lines.
-type Key = (String, bool);
+/// Path as written, and the kind's name.
+type Key = (String, &'static str);
 
 /// All that are in use, so that a passdb and a userdb of one file read it once.
 fn shared() -> &'static Mutex<HashMap<Key, Weak<UserFiles>>> {
@@ -100,17 +131,22 @@ impl UserFiles {
     ///
     /// # Errors
     /// The path is no template.
-    pub(crate) fn open(path: &str, several: bool) -> Result<Arc<Self>, String> {
+    pub(crate) fn open(path: &str, kind: Kind) -> Result<Arc<Self>, String> {
         let template = Template::parse(path).map_err(|error| format!("path: {error}"))?;
         let mut shared = shared().lock().unwrap_or_else(PoisonError::into_inner);
         shared.retain(|_, files| files.strong_count() > 0);
-        let key = (path.to_owned(), several);
+        let key = (path.to_owned(), kind.name);
         if let Some(files) = shared.get(&key).and_then(Weak::upgrade) {
             return Ok(files);
         }
-        let files = Arc::new(Self { path: template, several, kept: Mutex::default() });
+        let files = Arc::new(Self { path: template, kind, kept: Mutex::default() });
         shared.insert(key, Arc::downgrade(&files));
         Ok(files)
+    }
+
+    /// Whether a missing file only means that nobody is known there.
+    fn may_be_missing(&self) -> bool {
+        self.kind.optional || self.path.has_variables()
     }
 
     /// Whether different requests may have different files.
@@ -118,12 +154,12 @@ impl UserFiles {
         self.path.has_variables()
     }
 
-    /// The content of the request's file as it is now. `None` when there is no such file and the
-    /// path has variables, or when a variable's value cannot be part of a path: nobody is known
+    /// The content of the request's file as it is now. `None` when there is no such file and it may
+    /// be missing (it is optional, or the path has variables), or when a variable's value cannot be part of a path: nobody is known
     /// there. Waits for nothing unless the file has changed or was never read.
     ///
     /// # Errors
-    /// The file is missing (without variables in its path) or cannot be read.
+    /// The file is missing, and may not be, or cannot be read.
     pub(crate) async fn content(&self, request: &Request) -> Result<Option<Arc<Loaded>>, Unavailable> {
         let path = match fill(&self.path, request) {
             Ok(path) => path,
@@ -132,7 +168,7 @@ impl UserFiles {
         let kept = self.kept(&path);
         let stamp = match stamp(&path) {
             Ok(stamp) => stamp,
-            Err(error) if self.has_variables() && is_missing(&error) => {
+            Err(error) if self.may_be_missing() && is_missing(&error) => {
                 self.forget(&path);
                 return Ok(None);
             }
@@ -144,7 +180,7 @@ impl UserFiles {
         let file = kept.unwrap_or_else(|| self.keep(path));
         match file.read_again().await {
             Ok(loaded) => Ok(Some(loaded)),
-            Err(error) if self.has_variables() && is_missing(&error) => Ok(None),
+            Err(error) if self.may_be_missing() && is_missing(&error) => Ok(None),
             Err(error) => Err(unreadable(&file.path, &error)),
         }
     }
@@ -168,7 +204,7 @@ impl UserFiles {
         let (_, file) = kept.files.entry(path.clone()).or_insert_with(|| {
             let file = UserFile {
                 path,
-                several: self.several,
+                kind: self.kind,
                 loaded: ArcSwapOption::empty(),
                 reading: tokio::sync::Mutex::default(),
             };
@@ -195,7 +231,7 @@ impl UserFile {
             return Ok(loaded);
         }
         let file = Arc::clone(self);
-        let loaded = tokio::task::spawn_blocking(move || Loaded::read(&file.path, file.several))
+        let loaded = tokio::task::spawn_blocking(move || Loaded::read(&file.path, &file.kind))
             .await
             .map_err(io::Error::other)??;
         let loaded = Arc::new(loaded);
@@ -205,7 +241,7 @@ impl UserFile {
 }
 
 impl Loaded {
-    fn read(path: &Path, several: bool) -> io::Result<Self> {
+    fn read(path: &Path, kind: &Kind) -> io::Result<Self> {
         let mut attempt = 1;
         let (bytes, stamp, mode) = loop {
             // Without O_NONBLOCK a FIFO would wait for its writer.
@@ -230,9 +266,9 @@ impl Loaded {
             attempt += 1;
         };
         let fresh = stamp.is_fresh();
-        let (table, complaints) = Table::new(bytes, several);
+        let (table, complaints) = Table::new(bytes, kind);
         let shown = path.display();
-        if mode & 0o004 != 0 && !several_readers_are_normal(path) {
+        if mode & 0o004 != 0 && !kind.public {
             log::warn!("{shown} holds passwords and can be read by everybody (mode {:o})", mode & 0o7777);
         }
         for complaint in &complaints.first {
@@ -258,11 +294,6 @@ impl Loaded {
     pub(crate) fn place(&self, line: &[u8]) -> String {
         format!("{}:{}", self.path.display(), self.table.number(line))
     }
-}
-
-/// `/etc/passwd` holds no passwords.
-fn several_readers_are_normal(path: &Path) -> bool {
-    path == Path::new("/etc/passwd")
 }
 
 fn stamp(path: &Path) -> io::Result<Stamp> {

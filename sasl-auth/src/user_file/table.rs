@@ -6,6 +6,8 @@ use std::hash::BuildHasher as _;
 use base::passwd_file;
 use base::secret::Secret;
 
+use super::Kind;
+
 /// A file in memory. Costs its own size and eight bytes a user.
 pub(super) struct Table {
     bytes: Secret,
@@ -45,21 +47,18 @@ impl Complaints {
 
 impl Table {
     /// Indexes a file. Offsets have 32 bits: callers refuse larger files.
-    ///
-    /// With `several`, a user may have many lines; without, the first counts and others are
-    /// complained about, as Dovecot does.
-    pub(super) fn new(bytes: Secret, several: bool) -> (Self, Complaints) {
+    pub(super) fn new(bytes: Secret, kind: &Kind) -> (Self, Complaints) {
         let mut complaints = Complaints::default();
         let hasher = RandomState::new();
         let mut index = Vec::new();
         let mut offset = 0;
         for (number, line) in lines(bytes.expose()).enumerate() {
-            match passwd_file::line(line) {
-                passwd_file::Line::Nothing => {}
-                passwd_file::Line::Bad(reason) => complaints.add(number + 1, || reason.to_owned()),
-                passwd_file::Line::User(entry) => {
+            match (kind.check)(line) {
+                Ok(false) => {}
+                Err(reason) => complaints.add(number + 1, || reason.to_owned()),
+                Ok(true) => {
                     if let Ok(offset) = u32::try_from(offset) {
-                        index.push((hash(&hasher, entry.user), offset));
+                        index.push((hash(&hasher, passwd_file::user(line)), offset));
                     }
                 }
             }
@@ -68,7 +67,7 @@ impl Table {
         index.sort_unstable();
         index.shrink_to_fit();
         let mut table = Self { bytes, hasher, index };
-        if !several {
+        if !kind.several {
             table.drop_duplicates(&mut complaints);
         }
         (table, complaints)
@@ -154,7 +153,7 @@ mod tests {
     use super::*;
 
     fn table(text: &str, several: bool) -> (Table, Complaints) {
-        Table::new(Secret::from(text), several)
+        Table::new(Secret::from(text), &Kind { several, ..Kind::USERS })
     }
 
     fn texts<'a>(lines: impl Iterator<Item = &'a [u8]>) -> Vec<&'a str> {
@@ -201,7 +200,7 @@ mod tests {
     proptest::proptest! {
         #[test]
         fn any_bytes_are_read(bytes in proptest::collection::vec(proptest::prelude::any::<u8>(), 0..200), several: bool) {
-            let (table, _) = Table::new(Secret::new(bytes), several);
+            let (table, _) = Table::new(Secret::new(bytes), &Kind { several, ..Kind::USERS });
             for line in table.all() {
                 let user = passwd_file::user(line);
                 if let Ok(user) = std::str::from_utf8(user) {

@@ -23,7 +23,7 @@ async fn look(files: &UserFiles, user: &str) -> Option<String> {
 async fn a_change_is_seen_by_the_very_next_lookup() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("users");
-    let files = UserFiles::open(path.to_str().unwrap(), false).unwrap();
+    let files = UserFiles::open(path.to_str().unwrap(), Kind::USERS).unwrap();
     fs::write(&path, "a:1\n").unwrap();
     assert_eq!(look(&files, "a").await.as_deref(), Some("a:1"));
     for round in 0..50 {
@@ -47,7 +47,7 @@ async fn a_change_that_leaves_the_stamp_is_seen_a_second_later() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("users");
     fs::write(&path, "a:1\n").unwrap();
-    let files = UserFiles::open(path.to_str().unwrap(), false).unwrap();
+    let files = UserFiles::open(path.to_str().unwrap(), Kind::USERS).unwrap();
     let loaded = files.content(&request("a")).await.unwrap().unwrap();
     assert!(loaded.fresh);
     // As if the file had been written again within one tick of the clock.
@@ -56,7 +56,7 @@ async fn a_change_that_leaves_the_stamp_is_seen_a_second_later() {
         path: path.clone(),
         stamp: loaded.stamp,
         fresh: true,
-        table: Table::new(Secret::from("a:0\n"), false).0,
+        table: Table::new(Secret::from("a:0\n"), &Kind::USERS).0,
     };
     file.loaded.store(Some(Arc::new(stale)));
     tokio::time::sleep(std::time::Duration::from_millis(2100)).await;
@@ -69,7 +69,7 @@ async fn a_lookup_in_an_unchanged_file_does_not_suspend() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("users");
     fs::write(&path, "a:1\n").unwrap();
-    let files = UserFiles::open(path.to_str().unwrap(), false).unwrap();
+    let files = UserFiles::open(path.to_str().unwrap(), Kind::USERS).unwrap();
     look(&files, "a").await.unwrap();
     let request = request("a");
     let mut future = pin!(files.content(&request));
@@ -84,7 +84,7 @@ async fn many_lookups_of_a_changed_file_read_it_once() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("users");
     fs::write(&path, "a:1\n").unwrap();
-    let files = UserFiles::open(path.to_str().unwrap(), false).unwrap();
+    let files = UserFiles::open(path.to_str().unwrap(), Kind::USERS).unwrap();
     let mut tasks = tokio::task::JoinSet::new();
     for _ in 0..100 {
         let files = Arc::clone(&files);
@@ -98,7 +98,7 @@ async fn many_lookups_of_a_changed_file_read_it_once() {
 async fn one_file_a_domain_and_no_more_than_256_kept() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("%d");
-    let files = UserFiles::open(path.to_str().unwrap(), false).unwrap();
+    let files = UserFiles::open(path.to_str().unwrap(), Kind::USERS).unwrap();
     for number in 0..KEPT + 20 {
         fs::write(folder.path().join(format!("d{number}")), format!("a@d{number}:{number}\n")).unwrap();
     }
@@ -117,18 +117,21 @@ async fn one_file_a_domain_and_no_more_than_256_kept() {
 #[tokio::test]
 async fn what_is_no_file_is_said() {
     let folder = tempfile::tempdir().unwrap();
-    let files = UserFiles::open(folder.path().to_str().unwrap(), false).unwrap();
+    let files = UserFiles::open(folder.path().to_str().unwrap(), Kind::USERS).unwrap();
     assert!(files.content(&request("a")).await.err().unwrap().detail.contains("not a regular file"));
     let fifo = folder.path().join("fifo");
     nix::unistd::mkfifo(&fifo, nix::sys::stat::Mode::S_IRWXU).unwrap();
-    let files = UserFiles::open(fifo.to_str().unwrap(), false).unwrap();
+    let files = UserFiles::open(fifo.to_str().unwrap(), Kind::USERS).unwrap();
     assert!(files.content(&request("a")).await.err().unwrap().detail.contains("not a regular file"));
-    assert!(UserFiles::open("/etc/%{domian}", false).err().unwrap().contains("did you mean `domain`"));
+    assert!(UserFiles::open("/etc/%{domian}", Kind::USERS).err().unwrap().contains("did you mean `domain`"));
 }
 
 #[test]
 fn one_path_is_read_once_for_all() {
-    let one = UserFiles::open("/nonexistent/shared", false).unwrap();
-    assert!(Arc::ptr_eq(&one, &UserFiles::open("/nonexistent/shared", false).unwrap()));
-    assert!(!Arc::ptr_eq(&one, &UserFiles::open("/nonexistent/shared", true).unwrap()));
+    let one = UserFiles::open("/nonexistent/shared", Kind::USERS).unwrap();
+    assert!(Arc::ptr_eq(&one, &UserFiles::open("/nonexistent/shared", Kind::USERS).unwrap()));
+    assert!(!Arc::ptr_eq(
+        &one,
+        &UserFiles::open("/nonexistent/shared", Kind { name: "others", ..Kind::USERS }).unwrap()
+    ));
 }
