@@ -24,14 +24,7 @@ const ADDRESSES: &[(&str, &[&str])] = &[
     ("ldap3", &["sasl-auth/src/ldap/"]),
     ("maxminddb", &["sasl-auth/src/country.rs"]),
     ("md4", &["sasl-auth/src/password/"]),
-    (
-        "md5",
-        &[
-            "sasl-auth/src/password/",
-            "sasl-auth/src/mechanism/cram_md5.rs",
-            "sasl-auth/src/mechanism/tests.rs",
-        ],
-    ),
+    ("md5", &["sasl-auth/src/password/", "sasl-auth/src/mechanism/", "sasl-auth/src/variables/filter.rs"]),
     ("pam_client2", &["sasl-auth/src/passdb/pam/"]),
     ("prometheus_client", &["sasl-auth/src/metrics.rs"]),
     ("reqwest", &["sasl-auth/src/oauth/"]),
