@@ -132,7 +132,7 @@ mod tests {
             match part {
                 None => assert_eq!(found, None, "{line}"),
                 Some(part) => {
-                    assert!(found.as_ref().is_some_and(|found| found.contains(part)), "{line}: {found:?}")
+                    assert!(found.as_ref().is_some_and(|found| found.contains(part)), "{line}: {found:?}");
                 }
             }
         }
