@@ -162,14 +162,15 @@ mod tests {
 
     #[tokio::test]
     async fn commands_look_up_or_verify() {
-        let script =
-            r#"read q; case $q in *lookup*) echo '{"result":"ok"}';; *) echo '{"result":"mismatch"}';; esac"#;
+        let script = r#"read q; case $q in *lookup*) echo '{"result":"unknown"}';; *) echo '{"result":"mismatch"}';; esac"#;
         let command = ["/bin/sh", "-c", script].map(str::to_owned).to_vec();
         let driver =
             Driver::new(&passdb(PassdbDriver::Command(settings::Command { command, processes: 1 }))).unwrap();
         let request = Request { user: "joe".into(), ..Request::default() };
-        assert_eq!(driver.lookup(&request, None).await, Ok(Lookup::OnlyVerifies));
-        assert_eq!(driver.verify(&request, &Secret::from("x")).await, Ok(Verdict::Wrong(String::new())));
+        let password = Secret::from("x");
+        assert_eq!(driver.lookup(&request, None).await, Ok(Lookup::Unknown));
+        assert_eq!(driver.lookup(&request, Some(&password)).await, Ok(Lookup::OnlyVerifies));
+        assert_eq!(driver.verify(&request, &password).await, Ok(Verdict::Wrong(String::new())));
     }
 
     #[tokio::test]
