@@ -4,6 +4,7 @@ use std::fs;
 use std::future::Future;
 use std::pin::pin;
 use std::task::{Context, Poll, Waker};
+use std::time::Duration;
 
 use super::*;
 
@@ -52,13 +53,7 @@ async fn a_change_that_leaves_the_stamp_is_seen_a_second_later() {
     assert!(loaded.fresh);
     // As if the file had been written again within one tick of the clock.
     let file = files.kept(&path).unwrap();
-    let stale = Loaded {
-        path: path.clone(),
-        stamp: loaded.stamp,
-        fresh: true,
-        table: Table::new(Secret::from("a:0\n"), &Kind::USERS).0,
-    };
-    file.loaded.store(Some(Arc::new(stale)));
+    file.loaded.store(Some(Arc::new(loaded.with_content("a:0\n"))));
     tokio::time::sleep(Duration::from_millis(2100)).await;
     assert_eq!(look(&files, "a").await.as_deref(), Some("a:1"));
     assert!(!files.content(&request("a")).await.unwrap().unwrap().fresh);
