@@ -30,6 +30,7 @@ const ADDRESSES: &[(&str, &[&str])] = &[
             "sasl-auth/src/password/",
             "sasl-auth/src/mechanism/cram_md5.rs",
             "sasl-auth/src/mechanism/tests.rs",
+            "sasl-auth/src/variables/filter.rs",
         ],
     ),
     ("pam_client2", &["sasl-auth/src/passdb/pam/"]),
