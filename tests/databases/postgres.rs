@@ -21,8 +21,8 @@ const TABLES: &str = "
         '2026-01-02 03:04:05', '2026-01-02 03:04:05+00', 'raw', '{x,y}', 'abc', 'admin', '10.1.2.0/24',
         '6ecd8c99-4036-403d-bf84-cf8400f67836', NULL, 'anna@a.example', 0.25, '{\"a\": 1}'),
       ('bob', 'a.example', NULL, 8, 8, false, NULL, NULL, NULL, NULL, NULL, NULL, 'user', NULL, NULL, NULL, NULL,
-        NULL, NULL),
-      ('twin', 'a.example', 'x'), ('twin', 'a.example', 'y');
+        NULL, NULL);
+    INSERT INTO users (name, domain, password) VALUES ('twin', 'a.example', 'x'), ('twin', 'a.example', 'y');
     CREATE TABLE apps (name text, password text, label text, services text, expires timestamptz);
     INSERT INTO apps VALUES ('anna', 'a1', 'phone', 'smtp', '2027-01-01 00:00:00+00');";
 

@@ -196,8 +196,12 @@ impl Directory {
                 if done.entries.is_empty() { Ok(first) } else { Err(several()) }
             }
             Err(Asked::Answer(Failure::Result(SIZE_LIMIT_EXCEEDED, _))) => Err(several()),
-            // The domain of this user has no branch in the directory.
-            Err(Asked::Answer(Failure::Result(NO_SUCH_OBJECT, _))) if self.base.has_variables() => Ok(None),
+            // The domain of this user has no branch in the directory, or the user has no domain.
+            Err(Asked::Answer(Failure::Result(NO_SUCH_OBJECT | INVALID_DN_SYNTAX, _)))
+                if self.base.has_variables() =>
+            {
+                Ok(None)
+            }
             Err(asked) => Err(self.failed(asked)),
         }
     }
@@ -208,8 +212,9 @@ impl Directory {
         match code {
             // Active Directory says 49 of locked users as well, and why in the text.
             49 if is_locked(text) => Ok(Verdict::Refused(failure.text())),
-            // 48 is said of entries that have no password.
-            48 | 49 => Ok(Verdict::Wrong(failure.text())),
+            // 48 is said of entries that have no password, 34 of what auth_bind_dn makes of users without a
+            // domain, for example.
+            48 | 49 | &INVALID_DN_SYNTAX => Ok(Verdict::Wrong(failure.text())),
             &NO_SUCH_OBJECT => Ok(Verdict::Unknown),
             19 | 50 | 53 => Ok(Verdict::Refused(failure.text())),
             _ => Err(self.unavailable(&failure.text())),
@@ -308,6 +313,9 @@ enum Asked {
 
 /// noSuchObject.
 const NO_SUCH_OBJECT: u32 = 32;
+
+/// invalidDNSyntax.
+const INVALID_DN_SYNTAX: u32 = 34;
 
 fn bounded(connections: usize) -> usize {
     connections.clamp(1, 1000)

@@ -177,16 +177,19 @@ pub(super) fn connect_text(error: &sqlx::Error, ca_file: Option<&Path>) -> Strin
         sqlx::Error::Database(database) => {
             format!("{} (code {})", database.message(), database.code().unwrap_or_default())
         }
+        sqlx::Error::Io(io) if io.to_string().contains("certificate") => tls_text(&io.to_string(), ca_file),
         sqlx::Error::Io(io) => io.to_string(),
-        sqlx::Error::Tls(tls) => {
-            let checked = ca_file.map_or_else(
-                || "the system's CA certificates; name the right ones by tls_ca_file".to_owned(),
-                |path| format!("the CA certificates in {}", path.display()),
-            );
-            format!("TLS: {tls} (checked against {checked})")
-        }
+        sqlx::Error::Tls(tls) => tls_text(&tls.to_string(), ca_file),
         other => other.to_string(),
     }
+}
+
+fn tls_text(error: &str, ca_file: Option<&Path>) -> String {
+    let checked = ca_file.map_or_else(
+        || "the system's CA certificates; name others by tls_ca_file".to_owned(),
+        |path| format!("the CA certificates in {} (tls_ca_file)", path.display()),
+    );
+    format!("TLS: {error}; checked against {checked}")
 }
 
 /// Where Debian keeps the CA certificates that the system trusts.
