@@ -30,7 +30,7 @@ uid: anna
 cn: Anna
 sn: A
 mail: anna@a.example
-homeDirectory: /home/anna
+homeDirectory: /mail/anna
 uidNumber: 1001
 gidNumber: 1001
 userPassword: anna's secret
@@ -117,13 +117,13 @@ async fn stored_passwords(server: &Slapd) {
     let mut stored = passwords(&anna);
     stored.sort_unstable();
     assert_eq!(stored, ["anna's secret", "{SSHA}aaaa"]);
-    assert_eq!(fields(&anna.fields), ["home=/home/anna", "mail=maildir:~/anna/a.example"]);
+    assert_eq!(fields(&anna.fields), ["home=/mail/anna", "mail=maildir:~/anna/a.example"]);
     assert!(found(users.lookup(&request("bob@a.example"), None).await).passwords.is_empty());
     assert_eq!(users.lookup(&request("nobody"), None).await, Ok(Lookup::Unknown));
     let twins = users.lookup(&request("bob"), None).await.unwrap_err();
     assert!(twins.detail.contains("more than one entry"), "{twins}");
     let entry = users.user(&request("anna@a.example")).await.unwrap().unwrap();
-    assert_eq!(fields(&entry.fields), ["home=/home/anna", "mail=maildir:~/anna/a.example"]);
+    assert_eq!(fields(&entry.fields), ["home=/mail/anna", "mail=maildir:~/anna/a.example"]);
     assert_eq!(users.user(&request("nobody")).await, Ok(None));
     // One branch for each domain: a domain without one has no users.
     let branches =
@@ -145,7 +145,7 @@ async fn binds(server: &Slapd) {
     for _ in 0..3 {
         let right = verify("anna@a.example", "anna's secret").await.unwrap();
         let Verdict::Right(extra) = right else { panic!("{right:?}") };
-        assert_eq!(fields(&extra), ["home=/home/anna", "mail=maildir:~/anna/a.example"]);
+        assert_eq!(fields(&extra), ["home=/mail/anna", "mail=maildir:~/anna/a.example"]);
         assert!(
             matches!(verify("anna@a.example", "wrong").await, Ok(Verdict::Wrong(text)) if text.contains("49"))
         );

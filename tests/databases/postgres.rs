@@ -136,7 +136,7 @@ async fn comparisons_with_every_type(server: &Postgres) {
         ("name IN ('%n', E'it\\'s %u', $q$%u$q$)", "anna", &["anne"]),
     ] {
         let query = format!("SELECT name FROM users WHERE {condition}");
-        let users = database(&sql(&server.url("reader"), &query));
+        let users = database(&sql(&server.socket_url("reader"), &query));
         for _ in 0..2 {
             let entry = found(users.lookup(&request(finds), None).await);
             assert!(["anna", finds].contains(&entry.fields.value("name").unwrap()), "{condition}");

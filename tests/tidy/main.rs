@@ -12,17 +12,30 @@ const UNSAFE: [&str; 3] =
     ["base/src/service/background.rs", "base/src/service/listen.rs", "milter/src/dkim/crypto/small_rsa.rs"];
 
 /// Foreign crates and the only places that may name them.
-const ADDRESSES: [(&str, &[&str]); 10] = [
+const ADDRESSES: [(&str, &[&str]); 13] = [
     ("indymilter", &["milter/src/callbacks.rs"]),
     ("hickory_resolver", &["milter/src/dns/mod.rs"]),
-    ("aws_lc_rs", &["milter/src/dkim/crypto.rs", "milter/src/dkim/crypto/"]),
+    ("aws_lc_rs", &["milter/src/dkim/crypto.rs", "milter/src/dkim/crypto/", "sasl-auth/src/ldap/tls.rs"]),
+    ("sqlx", &["sasl-auth/src/sql/"]),
+    ("futures_util", &["sasl-auth/src/sql/"]),
+    ("ldap3", &["sasl-auth/src/ldap/"]),
     ("mail_auth", &["tests/"]),
     ("clap", &["milter/src/cli.rs"]),
     ("regex", &["milter/src/table/pattern.rs"]),
     ("idna", &["milter/src/dkim/domain.rs"]),
     ("sd_notify", &["base/src/service/notify.rs", "base/src/service/listen.rs"]),
     ("nix", &["base/src/service/", "milter/src/main.rs", "milter/src/keys/", "milter/src/keys.rs", "tests/"]),
-    ("proptest", &["milter/src/dkim/", "milter/src/config/", "milter/src/table/", "milter/tests/", "tests/"]),
+    (
+        "proptest",
+        &[
+            "sasl-auth/src/",
+            "milter/src/dkim/",
+            "milter/src/config/",
+            "milter/src/table/",
+            "milter/tests/",
+            "tests/",
+        ],
+    ),
 ];
 
 const FORBIDDEN_NAMES: [&str; 7] = ["util", "utils", "common", "helper", "helpers", "misc", "manager"];

@@ -225,7 +225,8 @@ impl Directory {
     async fn run(&self, servers: &Servers<Server>, limit: Duration, task: &Task<'_>) -> Result<Done, Asked> {
         let working = async {
             let mut fresh = false;
-            loop {
+            // One attempt on a kept connection, one on a fresh one to each server.
+            for _ in 0..=servers.len() {
                 let held = servers.take(fresh).await;
                 let mut held = held.map_err(|error| Asked::Unavailable(self.unavailable(&error.detail)))?;
                 match task.run(&mut held).await {
@@ -233,20 +234,24 @@ impl Directory {
                         held.keep();
                         return Ok(value);
                     }
-                    Err(Failure::Dead(_)) if !fresh && !held.is_fresh() => {
-                        held.discard();
-                        fresh = true;
-                    }
                     Err(failure @ Failure::Result(..)) => {
                         held.keep();
                         return Err(Asked::Answer(failure));
                     }
-                    Err(failure) => {
-                        let text = format!("{}: {}", held.server_name(), failure.text());
+                    Err(Failure::Broken(text)) => {
+                        let text = format!("{}: {text}", held.server_name());
                         return Err(Asked::Unavailable(self.unavailable(&text)));
                     }
+                    Err(Failure::Dead(text)) if held.is_fresh() => held.lost(&text),
+                    Err(Failure::Dead(_)) => held.discard(),
                 }
+                fresh = true;
             }
+            // Every server is left alone now: this says why.
+            Err(Asked::Unavailable(match servers.take(true).await {
+                Ok(_) => self.unavailable("every connection is lost at once"),
+                Err(error) => self.unavailable(&error.detail),
+            }))
         };
         match timeout(limit, working).await {
             Ok(outcome) => outcome,

@@ -2,12 +2,12 @@
 
 use std::path::PathBuf;
 use std::str::FromStr;
+use std::sync::Arc;
 
 use futures_util::StreamExt as _;
 use sqlx::mysql::{MySqlConnectOptions, MySqlConnection, MySqlRow, MySqlSslMode};
 use sqlx::{AssertSqlSafe, Column as _, ConnectOptions as _, Row as _, TypeInfo as _, ValueRef as _};
 
-use super::query::Query;
 use super::server::{Failure, Rows, TlsFiles, connect_text, failure, system_ca_file};
 use crate::record::Record;
 
@@ -84,12 +84,12 @@ impl Server {
 impl Connection {
     pub(super) async fn ask(
         &mut self,
-        query: &Query,
+        sql: &Arc<str>,
         values: Vec<String>,
         most: usize,
     ) -> Result<Rows, Failure> {
         let beyond_ascii = values.iter().any(|value| !value.is_ascii());
-        let mut bound = sqlx::query(AssertSqlSafe(query.sql(|_| "?".to_owned())));
+        let mut bound = sqlx::query(AssertSqlSafe(Arc::clone(sql)));
         for value in values {
             bound = bound.bind(value);
         }

@@ -1,6 +1,7 @@
 //! Database servers as their URLs name them, and connections to them.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use base::secret::Secret;
 
@@ -26,8 +27,17 @@ pub(super) enum Connection {
 /// A query as it is asked: what stays from one look-up to the next.
 pub(super) struct Statement {
     pub(super) query: Query,
+    /// Its text with `?` for each parameter, for SQLite and MySQL.
+    pub(super) text: Arc<str>,
     /// What PostgreSQL has said about the types of the query.
     pub(super) plan: postgres::PlanCell,
+}
+
+impl Statement {
+    pub(super) fn new(query: Query) -> Self {
+        let text = query.sql(|_| "?".to_owned()).into();
+        Self { query, text, plan: postgres::PlanCell::default() }
+    }
 }
 
 /// What came of a query. The text is for the log; it may quote values, so it is shown only where no password
@@ -147,9 +157,9 @@ impl Connection {
         most: usize,
     ) -> Result<Rows, Failure> {
         match self {
-            Self::Sqlite(connection) => connection.ask(&statement.query, values, most).await,
+            Self::Sqlite(connection) => connection.ask(&statement.text, values, most).await,
             Self::Postgres(connection) => connection.ask(statement, values, most).await,
-            Self::MySql(connection) => connection.ask(&statement.query, values, most).await,
+            Self::MySql(connection) => connection.ask(&statement.text, values, most).await,
         }
     }
 }
