@@ -12,5 +12,6 @@ mod record;
 pub mod request;
 mod servers;
 pub mod sql;
+mod tls;
 pub mod userdb;
 pub mod variables;

@@ -140,6 +140,7 @@ async fn stored_passwords(server: &Slapd) {
 async fn binds(server: &Slapd) {
     let users = directory(server, |settings| settings.auth_bind = true);
     assert_eq!(users.lookup(&request("anna@a.example"), None).await, Ok(Lookup::OnlyVerifies));
+    assert_eq!(users.lookup(&request("nobody"), None).await, Ok(Lookup::Unknown));
     let verify =
         async |user: &str, password: &str| users.verify(&request(user), &Secret::from(password)).await;
     for _ in 0..3 {
@@ -177,14 +178,16 @@ async fn names_without_a_search(server: &Slapd) {
 
 async fn hostile_names(server: &Slapd) {
     let base64 = |text: &str| base64::Engine::encode(&base64::engine::general_purpose::STANDARD, text);
+    let mut ldif = String::new();
     for (number, name) in HOSTILE.iter().enumerate() {
-        server.add(&format!(
+        ldif.push_str(&format!(
             "dn: cn=hostile{number},dc=mail,dc=example\nobjectClass: inetOrgPerson\ncn: hostile{number}\nsn: x\n\
              uid:: {}\nuserPassword:: {}\n\n",
             base64(name),
             base64(&format!("of <{name}>"))
         ));
     }
+    server.add(&ldif);
     let users = directory(server, |_| ());
     for name in HOSTILE {
         assert_eq!(passwords(&found(users.lookup(&request(name), None).await)), [format!("of <{name}>")]);
@@ -224,6 +227,8 @@ async fn encryption(server: &Slapd, scratch: &Scratch) {
         let error = with(stranger.ca()).lookup(&request("anna@a.example"), None).await.unwrap_err();
         assert!(error.detail.contains("certificate") && error.detail.contains("tls_ca_file"), "{error}");
     }
+    let second = directory(server, |settings| settings.uris.insert(0, "ldap://127.0.0.1:1".into()));
+    found(second.lookup(&request("anna@a.example"), None).await);
     let local = directory(server, |settings| settings.uris = vec![server.socket_uri()]);
     found(local.lookup(&request("anna@a.example"), None).await);
 }

@@ -106,10 +106,13 @@ async fn rows_and_types(server: &MariaDb) {
 }
 
 async fn hostile_names(server: &MariaDb) {
+    let mut statements = String::new();
     for name in HOSTILE {
         let quoted = name.replace('\\', "\\\\").replace('\'', "''");
-        server.execute(&format!("INSERT INTO users (name, password) VALUES ('{quoted}', 'of <{quoted}>')"));
+        let row = format!("INSERT INTO users (name, password) VALUES ('{quoted}', 'of <{quoted}>');\n");
+        statements.push_str(&row);
     }
+    server.execute(&statements);
     let query = "SELECT password FROM users WHERE name = '%u' AND password <> '\\'%u'";
     let users = database(&sql(&server.url("reader"), query));
     for name in HOSTILE {

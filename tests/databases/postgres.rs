@@ -152,10 +152,13 @@ async fn comparisons_with_every_type(server: &Postgres) {
 }
 
 async fn hostile_names(server: &Postgres) {
+    let mut statements = String::new();
     for name in HOSTILE {
         let quoted = name.replace('\'', "''");
-        server.execute(&format!("INSERT INTO users (name, password) VALUES ('{quoted}', 'of <{quoted}>')"));
+        let row = format!("INSERT INTO users (name, password) VALUES ('{quoted}', 'of <{quoted}>');\n");
+        statements.push_str(&row);
     }
+    server.execute(&statements);
     let query = "SELECT password FROM users WHERE name = '%u' AND password <> E'\\'%u'";
     let users = database(&sql(&server.url("reader"), query));
     for name in HOSTILE {

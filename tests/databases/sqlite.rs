@@ -23,11 +23,11 @@ fn url(path: &Path) -> String {
     format!("sqlite://{}", path.display())
 }
 
-const USERS: &str = "CREATE TABLE users (name TEXT, domain TEXT, password TEXT, quota INTEGER, share REAL,
+const USERS: &str = "BEGIN; CREATE TABLE users (name TEXT, domain TEXT, password TEXT, quota INTEGER, share REAL,
     key BLOB, note TEXT, nopassword TEXT);
     INSERT INTO users VALUES ('anna', 'a.example', '{PLAIN}secret', 5000000000, 0.5, x'6b6579', NULL, NULL),
     ('open', 'a.example', NULL, NULL, NULL, NULL, NULL, 'Y'), ('none', 'a.example', NULL, 1, 1, 'k', 'n', NULL),
-    ('twin', 'a.example', 'x', 1, 1, 'k', 'n', NULL), ('twin', 'a.example', 'y', 1, 1, 'k', 'n', NULL);";
+    ('twin', 'a.example', 'x', 1, 1, 'k', 'n', NULL), ('twin', 'a.example', 'y', 1, 1, 'k', 'n', NULL); COMMIT;";
 
 #[test]
 fn rows_and_types() {
@@ -114,11 +114,13 @@ fn files_come_go_and_are_replaced() {
 fn hostile_names_find_themselves_only() {
     let scratch = Scratch::new("sqlite");
     let path = scratch.file("users.db");
-    write(&path, "CREATE TABLE users (name TEXT, password TEXT); INSERT INTO users VALUES ('anna', 'x')");
+    let mut statements =
+        "CREATE TABLE users (name TEXT, password TEXT); INSERT INTO users VALUES ('anna', 'x');".to_owned();
     for name in HOSTILE {
         let quoted = name.replace('\'', "''");
-        write(&path, &format!("INSERT INTO users VALUES ('{quoted}', 'of <{quoted}>')"));
+        statements.push_str(&format!("INSERT INTO users VALUES ('{quoted}', 'of <{quoted}>');"));
     }
+    write(&path, &format!("BEGIN; {statements} COMMIT;"));
     let query = "SELECT password FROM users WHERE name = '%u' AND password <> \"<%u>\"";
     let users = database(&sql(&url(&path), query));
     let runtime = runtime();

@@ -15,7 +15,7 @@ const UNSAFE: [&str; 3] =
 const ADDRESSES: [(&str, &[&str]); 13] = [
     ("indymilter", &["milter/src/callbacks.rs"]),
     ("hickory_resolver", &["milter/src/dns/mod.rs"]),
-    ("aws_lc_rs", &["milter/src/dkim/crypto.rs", "milter/src/dkim/crypto/", "sasl-auth/src/ldap/tls.rs"]),
+    ("aws_lc_rs", &["milter/src/dkim/crypto.rs", "milter/src/dkim/crypto/", "sasl-auth/src/tls.rs"]),
     ("sqlx", &["sasl-auth/src/sql/"]),
     ("futures_util", &["sasl-auth/src/sql/"]),
     ("ldap3", &["sasl-auth/src/ldap/"]),

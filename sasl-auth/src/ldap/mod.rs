@@ -6,7 +6,6 @@
 mod attributes;
 mod filter;
 mod server;
-mod tls;
 
 use std::fmt;
 use std::time::Duration;
@@ -105,16 +104,17 @@ impl Directory {
     }
 
     /// The entry of `request.user` by `filter`, with the passwords that its attributes hold;
-    /// [`Lookup::OnlyVerifies`] with `auth_bind` or `auth_bind_dn`.
+    /// [`Lookup::OnlyVerifies`] with `auth_bind` for users who exist, with `auth_bind_dn` for all.
     ///
     /// # Errors
     /// [`Unavailable`] when no server answers, a search fails or finds more than one entry.
     pub async fn lookup(&self, request: &Request, _: Option<&Secret>) -> Result<Lookup, Unavailable> {
-        if !matches!(self.auth, Auth::Stored) {
+        if matches!(self.auth, Auth::BindAs(_)) {
             return Ok(Lookup::OnlyVerifies);
         }
         Ok(match self.entry(request).await? {
             None => Lookup::Unknown,
+            Some(_) if matches!(self.auth, Auth::BindAsFound) => Lookup::OnlyVerifies,
             Some(entry) => Lookup::Found(self.attributes.record(&entry, request).into_passdb_entry(request)),
         })
     }

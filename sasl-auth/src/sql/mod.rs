@@ -23,6 +23,7 @@ use crate::passdb::{Lookup, Unavailable};
 use crate::record::Record;
 use crate::request::Request;
 use crate::servers::Servers;
+use crate::tls;
 use crate::userdb;
 use crate::variables::Values;
 
@@ -63,7 +64,7 @@ impl Database {
             return Err("the urls are of different kinds of database".into());
         }
         if let Some(path) = &settings.tls_ca_file {
-            std::fs::metadata(path).map_err(|error| format!("tls_ca_file {}: {error}", path.display()))?;
+            tls::roots(Some(path)).map_err(|error| format!("tls_ca_file: {error}"))?;
         }
         let statement = |setting: &str, text: &str| match Query::parse(text, dialect) {
             Ok(query) => Ok(Statement::new(query)),

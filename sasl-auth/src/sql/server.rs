@@ -9,6 +9,7 @@ use super::query::{Dialect, Query};
 use super::{mysql, postgres, sqlite};
 use crate::record::Record;
 use crate::servers::Connect;
+use crate::tls;
 
 /// One server, or one SQLite file.
 pub(super) enum Server {
@@ -89,7 +90,7 @@ impl Server {
         let query = rest.split_once('?').map_or("", |(_, query)| query);
         let keys = || query.split('&').filter(|pair| !pair.is_empty()).map(key);
         let is_open = !keys().any(|key| key == "sslmode" || key == "ssl-mode");
-        let tls = TlsFiles { ca_file, is_open };
+        let files = TlsFiles { ca_file, is_open };
         let known = match scheme.as_str() {
             "postgres" | "postgresql" => postgres::URL_KEYS,
             "mysql" | "mariadb" => mysql::URL_KEYS,
@@ -99,9 +100,9 @@ impl Server {
             return Err(format!("has the unknown parameter {unknown}; known are {}", known.join(", ")));
         }
         if known == postgres::URL_KEYS {
-            postgres::Server::parse(text, tls).map(Self::Postgres)
+            postgres::Server::parse(text, files).map(Self::Postgres)
         } else {
-            mysql::Server::parse(text, tls).map(Self::MySql)
+            mysql::Server::parse(text, files).map(Self::MySql)
         }
     }
 
@@ -189,7 +190,7 @@ pub(super) fn connect_text(error: &sqlx::Error, ca_file: Option<&Path>) -> Strin
         }
         sqlx::Error::Io(io) if io.to_string().contains("certificate") => tls_text(&io.to_string(), ca_file),
         sqlx::Error::Io(io) => io.to_string(),
-        sqlx::Error::Tls(tls) => tls_text(&tls.to_string(), ca_file),
+        sqlx::Error::Tls(own) => tls_text(&own.to_string(), ca_file),
         other => other.to_string(),
     }
 }
@@ -202,12 +203,9 @@ fn tls_text(error: &str, ca_file: Option<&Path>) -> String {
     format!("TLS: {error}; checked against {checked}")
 }
 
-/// Where Debian keeps the CA certificates that the system trusts.
-const SYSTEM_CA_FILE: &str = "/etc/ssl/certs/ca-certificates.crt";
-
 /// The file of CA certificates to check against when none is configured.
 pub(super) fn system_ca_file() -> Option<PathBuf> {
-    Some(PathBuf::from(SYSTEM_CA_FILE)).filter(|path| path.exists())
+    Some(PathBuf::from(tls::SYSTEM_CA_FILE)).filter(|path| path.exists())
 }
 
 #[cfg(test)]
