@@ -10,6 +10,8 @@
 //! | [`milter_client`] | the milter protocol, one step at a time, right or wrong |
 //! | [`postfix`] | a Postfix of its own |
 //! | [`smtp_client`] | one SMTP command at a time |
+//! | [`certificates`] | a CA and a server's certificate |
+//! | [`postgres`], [`mariadb`], [`slapd`] | a database or directory server, stopped and started as told |
 //! | [`message`] | messages, written and read |
 //! | [`second_opinion`] | what dkimpy, Mail::DKIM and mail-auth say of a signature |
 //! | [`wait`] | patience with a limit |
@@ -37,14 +39,19 @@
 //! harness::second_opinion::assert_verified(&signed, &zone, 1);
 //! ```
 
+pub mod certificates;
+mod daemon;
 pub mod dns;
 pub mod keys;
+pub mod mariadb;
 pub mod message;
 pub mod milter;
 pub mod milter_client;
 pub mod ports;
 pub mod postfix;
+pub mod postgres;
 pub mod scratch;
 pub mod second_opinion;
+pub mod slapd;
 pub mod smtp_client;
 pub mod wait;
