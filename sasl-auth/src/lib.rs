@@ -6,6 +6,7 @@ pub mod config;
 pub mod fields;
 pub mod import;
 pub mod mechanism;
+pub mod oauth;
 pub mod passdb;
 pub mod password;
 pub mod request;
