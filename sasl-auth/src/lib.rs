@@ -4,6 +4,7 @@
 
 pub mod config;
 pub mod fields;
+pub mod hashing;
 pub mod import;
 pub mod mechanism;
 pub mod oauth;
