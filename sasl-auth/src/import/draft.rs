@@ -148,44 +148,33 @@ impl Draft {
 
     /// The text, of which everything that [`config::load`] would refuse is a comment.
     pub(super) fn finish(mut self) -> String {
+        let mut placeholder = false;
         for _ in 0..MAX_ROUNDS {
-            self.complete();
+            if !self.has("[[listen]]") {
+                self.sections.push(usual_listener());
+            }
+            if !self.has("[[passdb]]") && !placeholder {
+                placeholder = true;
+                self.sections.push(no_passdb());
+            }
             let (text, origins) = self.write();
             let loaded = config::load(&Source::new("imported", text.as_str()));
             let mut errors = loaded.report.notes().iter().filter(|note| note.severity() == Severity::Error);
-            let Some(origin) = errors.next().map(|note| (origin(note, &origins), why(note))) else {
-                return text;
-            };
-            match origin {
-                (Some(origin), why) => self.turn_off(origin, &why),
-                // Only what is missing as a whole has no place, and that is never so here.
-                (None, why) => {
-                    self.note(why);
-                    return self.write().0;
-                }
+            let Some(error) = errors.next() else { return text };
+            // Neither the mechanisms nor the header of a listener are at fault when nobody can log in.
+            let nobody = error.text() == config::NOTHING_TO_OFFER;
+            if nobody && !placeholder {
+                placeholder = true;
+                self.sections.push(no_passdb());
+            } else if let Some(origin) = origin(error, &origins) {
+                self.turn_off(origin, &why(error));
+            } else {
+                // What is missing as a whole has no place; all that must be there is.
+                self.note(why(error));
+                break;
             }
         }
         self.write().0
-    }
-
-    /// Adds what no configuration can be without.
-    fn complete(&mut self) {
-        if !self.has("[[passdb]]") {
-            let mut passdb = Section::new("[[passdb]]");
-            passdb.note("No passdb could be carried over. Name your users' file here.");
-            passdb.text("driver", "passwd-file");
-            passdb.text("path", "/etc/postrider/users");
-            self.sections.push(passdb);
-        }
-        if !self.has("[[listen]]") {
-            let mut listen = Section::new("[[listen]]");
-            listen.note("No socket for Postfix was found; this is the usual one.");
-            listen.text("address", "unix:/var/spool/postfix/private/auth");
-            listen.set("mode", &Value::Mode(0o660));
-            listen.text("user", "postfix");
-            listen.text("group", "postfix");
-            self.sections.push(listen);
-        }
     }
 
     fn turn_off(&mut self, origin: Origin, why: &str) {
@@ -242,6 +231,26 @@ impl Draft {
         }
         (page.text, page.origins)
     }
+}
+
+/// What stands in for a passdb.
+fn no_passdb() -> Section {
+    let mut passdb = Section::new("[[passdb]]");
+    passdb.note("No passdb that lets users in could be carried over. Name your users' file here.");
+    passdb.text("driver", "passwd-file");
+    passdb.text("path", "/etc/postrider/users");
+    passdb
+}
+
+/// What stands in for a listener.
+fn usual_listener() -> Section {
+    let mut listen = Section::new("[[listen]]");
+    listen.note("No socket for Postfix was found; this is the usual one.");
+    listen.text("address", "unix:/var/spool/postfix/private/auth");
+    listen.set("mode", &Value::Mode(0o660));
+    listen.text("user", "postfix");
+    listen.text("group", "postfix");
+    listen
 }
 
 /// What an error says, in a line.

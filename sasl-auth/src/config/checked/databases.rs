@@ -1,6 +1,7 @@
 //! What makes no sense, or opens more than it should, in a passdb or userdb.
 
 use base::config::Report;
+use base::config::nearest::nearest;
 use base::config::toml::Table;
 
 use super::super::settings::{
@@ -8,12 +9,14 @@ use super::super::settings::{
 };
 use super::{is_loopback, offer, templates, url_host};
 use crate::fields::Fields;
+use crate::mechanism;
+use crate::password::{Scheme, schemes};
 
 /// Reports what is wrong with one passdb.
 pub(super) fn passdb(passdb: &Passdb, settings: &Settings, table: &Table, report: &mut Report) {
     every(table, report);
     for (index, name) in passdb.mechanisms.iter().enumerate() {
-        if !offer::MECHANISMS.contains(&name.as_str()) {
+        if mechanism::offered(name).is_none() {
             report.error(&table.element_place("mechanisms", index), format!("unknown mechanism {name}"));
         }
     }
@@ -214,50 +217,19 @@ fn scheme_of(password: &str) -> Option<&str> {
 
 /// Complains about a scheme that nobody knows, and about a weak one that is not allowed.
 fn scheme(name: &str, settings: &Settings, table: &Table, setting: &str, report: &mut Report) {
-    let plain = name.to_ascii_uppercase();
-    let plain = plain.split('.').next().unwrap_or("");
     let place = table.place(setting);
-    if !SCHEMES.contains(&plain) && !WEAK_SCHEMES.contains(&plain) {
-        let note = report.error(&place, format!("{setting}: unknown scheme {name}"));
-        let known = SCHEMES.iter().chain(&WEAK_SCHEMES).copied();
-        if let Some(near) = base::config::nearest::nearest(name, known) {
-            note.help(format!("did you mean {near}?"));
+    match Scheme::with_suffix(name) {
+        None => {
+            let note = report.error(&place, format!("{setting}: unknown scheme {name}"));
+            if let Some(near) = nearest(name, schemes()) {
+                note.help(format!("did you mean {near}?"));
+            }
         }
-    } else if WEAK_SCHEMES.contains(&plain) && !settings.allow_weak_schemes && table.is_set(setting) {
-        report
-            .error(&place, format!("{setting}: {name} is quickly broken"))
-            .help("allow_weak_schemes = true (before the first section) accepts it all the same");
+        Some((scheme, _)) if scheme.is_weak() && !settings.allow_weak_schemes && table.is_set(setting) => {
+            report
+                .error(&place, format!("{setting}: {name} is quickly broken"))
+                .help("allow_weak_schemes = true (before the first section) accepts it all the same");
+        }
+        Some(_) => {}
     }
 }
-
-/// Schemes of stored passwords.
-const SCHEMES: [&str; 24] = [
-    "PLAIN",
-    "CLEAR",
-    "CLEARTEXT",
-    "PLAIN-TRUNC",
-    "CRYPT",
-    "SHA256-CRYPT",
-    "SHA512-CRYPT",
-    "BLF-CRYPT",
-    "ARGON2",
-    "ARGON2I",
-    "ARGON2ID",
-    "PBKDF2",
-    "SCRAM-SHA-1",
-    "SCRAM-SHA-256",
-    "SHA",
-    "SHA1",
-    "SHA256",
-    "SHA512",
-    "SSHA",
-    "SSHA256",
-    "SSHA512",
-    "CRAM-MD5",
-    "DIGEST-MD5",
-    "OTP",
-];
-
-/// Those that `allow_weak_schemes` is for.
-const WEAK_SCHEMES: [&str; 8] =
-    ["DES-CRYPT", "MD5-CRYPT", "MD5", "SMD5", "PLAIN-MD4", "PLAIN-MD5", "LDAP-MD5", "HMAC-MD5"];

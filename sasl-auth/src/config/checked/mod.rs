@@ -4,6 +4,8 @@ mod databases;
 mod offer;
 mod templates;
 
+pub use offer::{NOTHING_TO_OFFER, abilities};
+
 use std::time::Duration;
 
 use base::config::Report;
