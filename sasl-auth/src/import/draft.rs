@@ -245,8 +245,10 @@ fn no_passdb() -> Section {
 /// What stands in for a listener.
 fn usual_listener() -> Section {
     let mut listen = Section::new("[[listen]]");
-    listen.note("No socket for Postfix was found; this is the usual one.");
-    listen.text("address", "unix:/var/spool/postfix/private/auth");
+    listen.note(
+        "No socket for Postfix was found. In main.cf this one is smtpd_sasl_path = postrider/sasl-auth",
+    );
+    listen.text("address", "unix:/var/spool/postfix/postrider/sasl-auth");
     listen.set("mode", &Value::Mode(0o660));
     listen.text("user", "postfix");
     listen.text("group", "postfix");

@@ -35,7 +35,7 @@ pub struct Environment<'a> {
 }
 
 /// A mechanism's own part. The calls come in the order that its [`Step`]s name, or else it fails.
-pub(super) trait Machine: Send {
+pub(super) trait Machine: Send + Sync {
     /// The initial response, which a mechanism that lets the client begin always gets.
     fn begin(&mut self, initial: Option<&[u8]>) -> Step;
 

@@ -134,6 +134,13 @@ impl Variable {
         matches!(self.source, Source::Password)
     }
 
+    /// Whether its value is a domain written as the inside of a DN (`%D`: `example,dc=com`), whose
+    /// commas and equals signs are meant to be syntax.
+    #[must_use]
+    pub fn makes_dn(&self) -> bool {
+        self.filters.last() == Some(&Filter::LdapDn)
+    }
+
     /// What it stands for in these values; empty when there is no value.
     #[must_use]
     pub fn value(&self, values: &Values<'_>) -> String {

@@ -1,8 +1,9 @@
 //! What makes no sense, or opens more than it should, in a passdb or userdb.
 
-use base::config::Report;
 use base::config::nearest::nearest;
 use base::config::toml::Table;
+use base::config::{Report, Span};
+use base::secret::Secret;
 
 use super::super::settings::{
     Command, Ldap, Passdb, PassdbDriver, PasswdFile, Settings, Sql, Userdb, UserdbDriver,
@@ -10,7 +11,7 @@ use super::super::settings::{
 use super::{is_loopback, offer, templates, url_host};
 use crate::fields::Fields;
 use crate::mechanism;
-use crate::password::{Scheme, schemes};
+use crate::password::{Scheme, Stored, schemes};
 
 /// Reports what is wrong with one passdb.
 pub(super) fn passdb(passdb: &Passdb, settings: &Settings, table: &Table, report: &mut Report) {
@@ -51,8 +52,8 @@ pub(super) fn passdb(passdb: &Passdb, settings: &Settings, table: &Table, report
                     .error(table.header(), "static needs password, or nopassword in fields")
                     .help("fields = { nopassword = true } lets anybody in, with any password");
             }
-            if let Some(name) = password.expose_text().and_then(scheme_of) {
-                scheme(name, settings, table, "password", report);
+            if !password.is_empty() {
+                stored(password, passdb, settings, table, report);
             }
         }
         PassdbDriver::Command(command) => program(command, table, report),
@@ -107,7 +108,7 @@ fn kinds_of_passdb(passdb: &Passdb, settings: &Settings, table: &Table, report: 
     if passdb.deny && !offer::knows_users(passdb) {
         report
             .error(&table.key_place("deny"), "this driver cannot tell who is in it without a password")
-            .help("deny wants passwd-file, system, sql, ldap with a filter, or static");
+            .help("deny goes with all drivers but pam and ldap without a filter");
     }
     if passdb.master && settings.names.master_user_separator.is_none() {
         report
@@ -210,9 +211,26 @@ fn static_fields(fields: &Fields, table: &Table, report: &mut Report) {
     }
 }
 
-/// The `SCHEME` of `{SCHEME}data`.
-fn scheme_of(password: &str) -> Option<&str> {
-    password.strip_prefix('{')?.split_once('}').map(|(name, _)| name)
+/// Complains about the password of a static passdb when it cannot be read, or is weak.
+fn stored(password: &Secret, passdb: &Passdb, settings: &Settings, table: &Table, report: &mut Report) {
+    let place = table.place("password");
+    match Stored::parse(password.expose(), &passdb.default_scheme) {
+        // A default scheme that is unknown has been complained about.
+        Err(_) if Scheme::with_suffix(&passdb.default_scheme).is_none() => {}
+        Err(error) => {
+            report.error(&place, format!("password: {error}"));
+        }
+        Ok(stored) if stored.is_weak() && !settings.allow_weak_schemes => {
+            weak(&place, &format!("password: {}", stored.scheme_name()), report);
+        }
+        Ok(_) => {}
+    }
+}
+
+fn weak(place: &Span, what: &str, report: &mut Report) {
+    report
+        .error(place, format!("{what} is quickly broken"))
+        .help("allow_weak_schemes = true (before the first section) accepts it all the same");
 }
 
 /// Complains about a scheme that nobody knows, and about a weak one that is not allowed.
@@ -226,9 +244,7 @@ fn scheme(name: &str, settings: &Settings, table: &Table, setting: &str, report:
             }
         }
         Some((scheme, _)) if scheme.is_weak() && !settings.allow_weak_schemes && table.is_set(setting) => {
-            report
-                .error(&place, format!("{setting}: {name} is quickly broken"))
-                .help("allow_weak_schemes = true (before the first section) accepts it all the same");
+            weak(&place, &format!("{setting}: {name}"), report);
         }
         Some(_) => {}
     }

@@ -58,13 +58,16 @@ fn instead(name: &str) -> String {
     }
 }
 
-/// What the passdbs that take part in a mechanism can do for it, for
+/// What the passdbs that take part in a mechanism can do for it (not those that deny or that are for
+/// master users), for
 /// [`offerable`](mechanism::offerable).
 #[must_use]
 pub fn abilities(mechanism: &str, settings: &Settings) -> Abilities {
     let takes_part = |passdb: &&Passdb| {
         let named = &passdb.mechanisms;
-        !passdb.deny && (named.is_empty() || named.iter().any(|name| name.eq_ignore_ascii_case(mechanism)))
+        !passdb.deny
+            && !passdb.master
+            && (named.is_empty() || named.iter().any(|name| name.eq_ignore_ascii_case(mechanism)))
     };
     let any = |can: fn(&Passdb) -> bool| settings.passdb.iter().filter(takes_part).any(can);
     Abilities {
@@ -75,15 +78,16 @@ pub fn abilities(mechanism: &str, settings: &Settings) -> Abilities {
     }
 }
 
-/// Whether the passdb can tell of a user without a password.
+/// Whether the passdb can tell of a user without a password. A command may; its answers say so.
 pub(super) fn knows_users(passdb: &Passdb) -> bool {
     match &passdb.driver {
         PassdbDriver::PasswdFile(_)
         | PassdbDriver::System
         | PassdbDriver::Sql(_)
-        | PassdbDriver::Static { .. } => true,
+        | PassdbDriver::Static { .. }
+        | PassdbDriver::Command(_) => true,
         PassdbDriver::Ldap(ldap) => !ldap.filter.is_empty(),
-        PassdbDriver::Pam(_) | PassdbDriver::Command(_) => false,
+        PassdbDriver::Pam(_) => false,
     }
 }
 
@@ -91,8 +95,11 @@ pub(super) fn knows_users(passdb: &Passdb) -> bool {
 /// never does.
 fn hands_out_passwords(passdb: &Passdb) -> bool {
     match &passdb.driver {
-        PassdbDriver::PasswdFile(_) | PassdbDriver::Sql(_) | PassdbDriver::Static { .. } => true,
+        PassdbDriver::PasswdFile(_)
+        | PassdbDriver::Sql(_)
+        | PassdbDriver::Static { .. }
+        | PassdbDriver::Command(_) => true,
         PassdbDriver::Ldap(ldap) => !ldap.auth_bind,
-        PassdbDriver::Pam(_) | PassdbDriver::System | PassdbDriver::Command(_) => false,
+        PassdbDriver::Pam(_) | PassdbDriver::System => false,
     }
 }
