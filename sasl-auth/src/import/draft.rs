@@ -162,7 +162,7 @@ impl Draft {
             let mut errors = loaded.report.notes().iter().filter(|note| note.severity() == Severity::Error);
             let Some(error) = errors.next() else { return text };
             // Neither the mechanisms nor the header of a listener are at fault when nobody can log in.
-            let nobody = error.text() == config::NOTHING_TO_OFFER;
+            let nobody = error.text().starts_with(config::NOTHING_TO_OFFER);
             if nobody && !placeholder {
                 placeholder = true;
                 self.sections.push(no_passdb());

@@ -26,6 +26,8 @@ pub(super) fn mechanisms(settings: &Settings, document: &Document, report: &mut 
         known += 1;
         match mechanism::offerable(name, &abilities(name, settings)) {
             Ok(()) => offered += 1,
+            // The defaults stand nowhere; that nothing is left of them is said below.
+            Err(_) if !top.is_set("mechanisms") => {}
             // Having no passdb at all is complained about elsewhere.
             Err(_) if settings.passdb.is_empty() && settings.oauth2.is_none() => {}
             Err(why) => {
@@ -35,9 +37,12 @@ pub(super) fn mechanisms(settings: &Settings, document: &Document, report: &mut 
     }
     let complete = document.is_whole() && known == settings.mechanisms.len();
     if offered == 0 && complete && !settings.passdb.is_empty() && !top.is_wrong("mechanisms") {
-        report
-            .error(&top.place("mechanisms"), NOTHING_TO_OFFER)
-            .help("Postfix does not start its SMTP server without one");
+        let note = if top.is_set("mechanisms") {
+            report.error(&top.place("mechanisms"), NOTHING_TO_OFFER)
+        } else {
+            report.error_anywhere(format!("{NOTHING_TO_OFFER}: no passdb lets users in by PLAIN or LOGIN"))
+        };
+        note.help("Postfix does not start its SMTP server without one");
     }
 }
 
