@@ -6,6 +6,8 @@
 //! | [`ports`] | ports nobody else has |
 //! | [`dns`] | a DNS server that answers, lies, is slow or silent as told |
 //! | [`keys`] | signing keys and their records |
+//! | [`auth`] | an auth server, ours or the reference, and a client of its protocol |
+//! | [`sasl`] | what a client says in a SASL exchange |
 //! | [`milter`] | a milter daemon, ours or the reference |
 //! | [`milter_client`] | the milter protocol, one step at a time, right or wrong |
 //! | [`postfix`] | a Postfix of its own |
@@ -37,6 +39,7 @@
 //! harness::second_opinion::assert_verified(&signed, &zone, 1);
 //! ```
 
+pub mod auth;
 pub mod dns;
 pub mod keys;
 pub mod message;
@@ -44,6 +47,7 @@ pub mod milter;
 pub mod milter_client;
 pub mod ports;
 pub mod postfix;
+pub mod sasl;
 pub mod scratch;
 pub mod second_opinion;
 pub mod smtp_client;

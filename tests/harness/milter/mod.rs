@@ -6,6 +6,7 @@ mod syslog;
 
 pub use conf::{Conf, SigningKey};
 pub use subject::Subject;
+pub(crate) use subject::target_folder;
 
 use std::fs::{self, File};
 use std::net::TcpStream;
