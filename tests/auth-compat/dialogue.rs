@@ -9,6 +9,8 @@
 //! | `S7 ours: text` | only ours does |
 //! | `closed`, `S7 dovecot closed`, `S7 ours closed` | the server closes the connection |
 
+use std::cell::RefCell;
+use std::panic::Location;
 use std::time::Duration;
 
 use base64::Engine;
@@ -22,6 +24,7 @@ use harness::wait::PATIENCE;
 pub struct Pair {
     pub servers: Vec<AuthServer>,
     minor: u32,
+    wrong: RefCell<String>,
     _scratch: Scratch,
 }
 
@@ -51,7 +54,7 @@ impl Pair {
         };
         let start = |subject: Subject| AuthServer::start(&scratch, &format!("{subject:?}"), subject, conf);
         let servers = subjects.into_iter().map(start).collect();
-        Self { servers, minor: 1, _scratch: scratch }
+        Self { servers, minor: 1, wrong: RefCell::default(), _scratch: scratch }
     }
 
     /// The dialogues that follow are of a client of version 1.`minor`.
@@ -82,7 +85,7 @@ impl Pair {
     #[track_caller]
     pub fn same(&self, why: &str, act: impl Fn(&AuthServer) -> String, want: &str) {
         for server in &self.servers {
-            assert_eq!(act(server), want, "{why}: {:?}", server.subject());
+            self.compare(why, server, &act(server), want);
         }
     }
 
@@ -92,7 +95,7 @@ impl Pair {
         assert_ne!(dovecot, ours, "{number} is no difference");
         for server in &self.servers {
             let want = if server.subject() == Subject::Ours { ours } else { dovecot };
-            assert_eq!(act(server), want, "{number}: {:?}", server.subject());
+            self.compare(number, server, &act(server), want);
         }
     }
 
@@ -110,7 +113,29 @@ impl Pair {
                 wrong.push_str(&format!("\n{:?} said:\n{said}", server.subject()));
             }
         }
-        assert!(wrong.is_empty(), "{why}: expected\n{text}{wrong}");
+        if !wrong.is_empty() {
+            let here = Location::caller();
+            self.wrong.borrow_mut().push_str(&format!("\n{here}: {why}: expected\n{text}{wrong}"));
+        }
+    }
+
+    #[track_caller]
+    fn compare(&self, why: &str, server: &AuthServer, came: &str, want: &str) {
+        if came != want {
+            let (here, subject) = (Location::caller(), server.subject());
+            let text = format!("\n{here}: {why}: expected\n    {want}\n{subject:?} gave\n    {came}\n");
+            self.wrong.borrow_mut().push_str(&text);
+        }
+    }
+}
+
+/// All that went wrong is told together.
+impl Drop for Pair {
+    fn drop(&mut self) {
+        let wrong = self.wrong.take();
+        if !wrong.is_empty() && !std::thread::panicking() {
+            panic!("{wrong}");
+        }
     }
 }
 

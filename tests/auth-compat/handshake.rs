@@ -73,7 +73,7 @@ fn the_greeting_comes_in_one_write() {
 #[test]
 fn versions() {
     let pair = Pair::start(&AuthConf::new().user("plain", "{PLAIN}secret"));
-    for version in ["1|0", "1|1", "1|2", "1|3", "1|4", "1|99", "1|2|more"] {
+    for version in ["1|0", "1|1", "1|2", "1|3", "1|4", "1|99"] {
         pair.raw(
             "any minor version will do",
             &with_greeting(&format!(
@@ -86,7 +86,7 @@ fn versions() {
             )),
         );
     }
-    for version in ["2|0", "0|1", "1", "", "1|x", "x|1", "1|-1"] {
+    for version in ["2|0", "0|1", "1|2|more", "1", "", "1|x", "x|1", "1|-1"] {
         pair.raw(
             "not this version",
             &with_greeting(&format!(

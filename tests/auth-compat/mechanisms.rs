@@ -62,7 +62,7 @@ fn cram_md5() {
     let pair = Pair::start(&conf());
     for (why, answer, reply) in [
         ("no digest", "plain", "FAIL|1"),
-        ("a short digest", "plain 0123", "FAIL|1"),
+        ("a short digest", "plain 0123", "FAIL|1|user=plain"),
         ("a digest that is not hexadecimal", "plain zz23456789abcdef0123456789abcdef", "FAIL|1|user=plain"),
         ("a wrong digest", "plain 0123456789abcdef0123456789abcdef", "FAIL|1|user=plain"),
         (
@@ -88,7 +88,10 @@ fn cram_md5() {
         "an empty answer",
         "C: AUTH|1|CRAM-MD5|service=smtp\nS: CONT|1|[<NUMBER.TIME@HOST>]\nC: CONT|1|\nS: FAIL|1",
     );
-    pair.dialogue("an initial response", "C: AUTH|1|CRAM-MD5|service=smtp|resp=[plain x]\nS: FAIL|1");
+    pair.dialogue(
+        "an initial response",
+        "C: AUTH|1|CRAM-MD5|service=smtp|resp=[plain x]\nS: CONT|1|[<NUMBER.TIME@HOST>]",
+    );
 }
 
 #[test]
@@ -110,7 +113,7 @@ fn scram() {
     for (why, first, reply) in [
         ("nothing", "", "FAIL|1"),
         ("no name", "n,,r=abc", "FAIL|1"),
-        ("an empty name", "n,,n=,r=abc", "FAIL|1"),
+        ("an empty name", "n,,n=,r=abc", "FAIL|1|user=|original_user="),
         ("no nonce", "n,,n=plain", "FAIL|1"),
         ("no GS2 header", "n=plain,r=abc", "FAIL|1"),
         ("channel binding is wanted", "p=tls-unique,,n=plain,r=abc", "FAIL|1"),
@@ -183,8 +186,29 @@ fn anonymous_and_external() {
     );
     pair.dialogue(
         "EXTERNAL without a certificate",
-        "C: AUTH|1|EXTERNAL|service=smtp|resp=[plain]\nS: FAIL|1|user=plain",
+        "C: AUTH|1|EXTERNAL|service=smtp|resp=[plain]\nS: FAIL|1",
     );
+}
+
+#[test]
+fn certificates() {
+    let conf = conf().line("certuser:::::::nopassword").setting("auth_ssl_username_from_cert = yes", "");
+    let pair = Pair::start(&conf);
+    for (why, fields, reply) in [
+        ("the certificate's name", "valid-client-cert|cert_username=certuser|resp==", "OK|1|user=certuser"),
+        (
+            "and the same by the client",
+            "valid-client-cert|cert_username=certuser|resp=[certuser]",
+            "OK|1|user=certuser",
+        ),
+        ("another", "valid-client-cert|cert_username=certuser|resp=[plain]", "FAIL|1|user=certuser"),
+        ("no valid certificate", "cert_username=certuser|resp==", "FAIL|1|user=certuser"),
+        ("no name", "valid-client-cert|resp==", "FAIL|1"),
+        ("nobody", "valid-client-cert|cert_username=nosuch|resp==", "FAIL|1|user=nosuch"),
+        ("a user who has a password", "valid-client-cert|cert_username=plain|resp==", "FAIL|1|user=plain"),
+    ] {
+        pair.dialogue(why, &format!("C: AUTH|1|EXTERNAL|service=smtp|{fields}\nS: {reply}"));
+    }
 }
 
 /// `secret` in each scheme.

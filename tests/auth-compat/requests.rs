@@ -24,13 +24,23 @@ fn a_request() {
             "all that is known",
             "PLAIN|service=smtp|lip=::1|rip=2001:db8::1|lport=25|rport=65535|local_name=mx.a.example|secured=tls|\
              valid-client-cert|client_id=x|session=abc|nologin|no-penalty|final-resp-ok|debug|real_rip=192.0.2.1|\
-             real_lip=192.0.2.2|real_lport=1|real_rport=2|forward_fields=eD15",
+             real_lip=192.0.2.2|real_lport=1|real_rport=2",
         ),
         ("service= twice", "PLAIN|service=smtp|service=imap"),
         ("a service without a name", "PLAIN|service="),
     ] {
         pair.dialogue(why, &format!("C: AUTH|1|{fields}|{GOOD}\nS: OK|1|user=plain"));
     }
+    pair.dialogue(
+        "fields of a proxy",
+        &format!(
+            "
+            C: AUTH|1|PLAIN|service=smtp|forward_fields=eD15|{GOOD}
+            S7 dovecot: OK|1|user=plain|forward_eD15
+            S7 ours: OK|1|user=plain
+            "
+        ),
+    );
     for (why, line) in [
         ("no service", format!("AUTH|1|PLAIN|{GOOD}")),
         ("a mechanism that is not offered", format!("AUTH|1|CRAM-MD5|service=smtp|{GOOD}")),
@@ -105,7 +115,6 @@ fn base64() {
     let pair = pair();
     for (why, data) in [
         ("not base64", "!!!!"),
-        ("a blank in it", "AHBs YWluAHNlY3JldA=="),
         ("too short", "AHBsYWluAHNlY3JldA"),
         ("something behind the padding", "AHBsYWluAHNlY3JldA==AAAA"),
     ] {
@@ -121,6 +130,14 @@ fn base64() {
             ),
         );
     }
+    pair.dialogue(
+        "a blank in it",
+        "
+        C: AUTH|1|PLAIN|service=smtp|resp=AHBs YWluAHNlY3JldA==
+        S6 dovecot: OK|1|user=plain
+        S6 ours: FAIL|1|code=invalid_base64|reason=Invalid base64 data in initial response
+        ",
+    );
     pair.dialogue(
         "in an answer",
         "
@@ -289,6 +306,15 @@ fn failures_are_held_back() {
         S: FAIL|1|user=plain
         ",
     );
+    let in_order = |server: &harness::auth::AuthServer| {
+        let mut client = AuthClient::connect(server);
+        let one = |id: u32| format!("AUTH\t{id}\tPLAIN\tservice=smtp\tresp=AHBsYWluAHdyb25n\n");
+        client.send_bytes((1..=20).map(one).collect::<String>().as_bytes());
+        let came: Vec<String> = (1..=20).map(|_| client.line()).collect();
+        let want: Vec<String> = (1..=20).map(|id| format!("FAIL\t{id}\tuser=plain")).collect();
+        (came == want).to_string()
+    };
+    pair.differs("S8", in_order, "false", "true");
     let waits = |server: &harness::auth::AuthServer, user: &str, password: &str| {
         let began = std::time::Instant::now();
         let _ = AuthClient::connect(server).auth(&Sasl::new("PLAIN", user, password));
@@ -307,6 +333,22 @@ fn failures_are_held_back() {
         S: FAIL|1|user=plain
         ",
     );
+}
+
+#[test]
+fn one_users_failures_do_not_delay_another() {
+    let conf = AuthConf::new().user("anna", "{PLAIN}secret").user("boris", "{PLAIN}secret");
+    let pair = Pair::start(&conf.with_penalty());
+    let waits = |server: &harness::auth::AuthServer| {
+        let from = "service=smtp\trip=192.0.2.77";
+        let mut client = AuthClient::connect(server);
+        let _ = client.auth_with(&Sasl::new("PLAIN", "anna", "wrong"), from);
+        let began = std::time::Instant::now();
+        let answer = client.auth_with(&Sasl::new("PLAIN", "boris", "secret"), from);
+        format!("{answer:?} late: {}", began.elapsed() > std::time::Duration::from_secs(2))
+    };
+    let ok = r#"Line("OK\t2\tuser=boris")"#;
+    pair.differs("S9", waits, &format!("{ok} late: true"), &format!("{ok} late: false"));
 }
 
 /// `secret` by BLF-CRYPT with 2^11 rounds.

@@ -50,7 +50,6 @@ fn users() {
             "USER|6|closed|service=lda",
             "USER|6|closed|uid=1000|gid=1001|home=/x",
         ),
-        ("without a uid", "USER|7|nouid|service=lda", "USER|7|nouid"),
         (
             "with addresses",
             "USER|8|anna|service=lda|lip=::1|rip=::1|foo=bar",
@@ -61,6 +60,14 @@ fn users() {
     ] {
         pair.userdb(why, &format!("C: {line}\nS: {reply}"));
     }
+    pair.userdb(
+        "without a uid nothing is said, not even an empty field",
+        "
+        C: USER|7|nouid|service=lda
+        S5 dovecot: USER|7|nouid|
+        S5 ours: USER|7|nouid
+        ",
+    );
     pair.userdb(
         "one after the other",
         "
@@ -102,10 +109,13 @@ fn lists() {
         ",
     );
     pair.userdb(
-        "by a mask",
+        "by a mask, which a passwd-file passes over",
         "
         C: LIST|1|service=doveadm|user=a*
-        S: LIST|1|anna
+        s: LIST|1|anna
+        s: LIST|1|boris
+        s: LIST|1|nouid
+        s: LIST|1|closed
         S: DONE|1|
         ",
     );
@@ -129,7 +139,7 @@ fn what_closes_the_connection() {
     ] {
         pair.userdb(why, &format!("C: {line}\nclosed"));
     }
-    for bytes in [1000, 1023] {
+    for bytes in [1000, 1023, 1024] {
         pair.userdb(
             "up to 1024 bytes",
             &format!("C: USER|1|nosuch|service=lda|x={{fill {bytes}}}\nS: NOTFOUND|1"),

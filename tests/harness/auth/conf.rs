@@ -19,6 +19,7 @@ pub struct AuthConf {
     /// Passdbs before the one of the users, and whether that one is left out.
     without_users: bool,
     failure_delay_secs: u32,
+    with_penalty: bool,
 }
 
 impl AuthConf {
@@ -98,6 +99,13 @@ impl AuthConf {
         self
     }
 
+    /// With Dovecot's penalties per address, which are off otherwise: they would delay all that comes after a failure.
+    #[must_use]
+    pub fn with_penalty(mut self) -> Self {
+        self.with_penalty = true;
+        self
+    }
+
     /// Writes the files that both programs read into `folder`.
     pub(super) fn write_files(&self, folder: &Path) {
         let files = [("users".to_owned(), self.users.clone())];
@@ -113,6 +121,9 @@ impl AuthConf {
         writeln!(text, "auth_mechanisms = {mechanisms}").unwrap();
         writeln!(text, "auth_failure_delay = {} secs", self.failure_delay_secs).unwrap();
         text.push_str(&self.dovecot);
+        if !self.with_penalty {
+            text.push_str(NO_PENALTY);
+        }
         if !self.without_users {
             text.push_str("passdb {\n  driver = passwd-file\n  args = {dir}/users\n}\n");
         }
@@ -151,8 +162,7 @@ pub(super) fn folder(scratch: &Scratch, name: &str) -> std::path::PathBuf {
     folder
 }
 
-/// Without its penalty per address, which is tested apart: it would delay all that comes after a failure. The auth
-/// process is started at once and stays.
+/// The auth process is started at once and stays.
 const DOVECOT: &str = "base_dir = {dir}/run
 state_dir = {dir}/state
 log_path = {dir}/log
@@ -172,7 +182,9 @@ service auth {
     mode = 0600
   }
 }
-service anvil {
+";
+
+const NO_PENALTY: &str = "service anvil {
   unix_listener anvil-auth-penalty {
     mode = 0
   }
