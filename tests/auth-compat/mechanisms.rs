@@ -194,21 +194,50 @@ fn anonymous_and_external() {
 fn certificates() {
     let conf = conf().line("certuser:::::::nopassword").setting("auth_ssl_username_from_cert = yes", "");
     let pair = Pair::start(&conf);
-    for (why, fields, reply) in [
-        ("the certificate's name", "valid-client-cert|cert_username=certuser|resp==", "OK|1|user=certuser"),
+    for (why, fields, dovecot, ours) in [
+        (
+            "the certificate's name",
+            "valid-client-cert|cert_username=certuser|resp==",
+            "OK|1|user=certuser|original_user=",
+            "OK|1|user=certuser",
+        ),
         (
             "and the same by the client",
             "valid-client-cert|cert_username=certuser|resp=[certuser]",
+            "OK|1|user=certuser|original_user=",
             "OK|1|user=certuser",
         ),
-        ("another", "valid-client-cert|cert_username=certuser|resp=[plain]", "FAIL|1|user=certuser"),
-        ("no valid certificate", "cert_username=certuser|resp==", "FAIL|1|user=certuser"),
-        ("no name", "valid-client-cert|resp==", "FAIL|1"),
-        ("nobody", "valid-client-cert|cert_username=nosuch|resp==", "FAIL|1|user=nosuch"),
-        ("a user who has a password", "valid-client-cert|cert_username=plain|resp==", "FAIL|1|user=plain"),
+        (
+            "another",
+            "valid-client-cert|cert_username=certuser|resp=[plain]",
+            "FAIL|1|user=certuser|original_user=",
+            "FAIL|1|user=certuser",
+        ),
+        (
+            "nobody",
+            "valid-client-cert|cert_username=nosuch|resp==",
+            "FAIL|1|user=nosuch|original_user=",
+            "FAIL|1|user=nosuch",
+        ),
+        (
+            "a user who has a password",
+            "valid-client-cert|cert_username=plain|resp==",
+            "FAIL|1|user=plain|original_user=",
+            "FAIL|1|user=plain",
+        ),
     ] {
-        pair.dialogue(why, &format!("C: AUTH|1|EXTERNAL|service=smtp|{fields}\nS: {reply}"));
+        let request = format!("C: AUTH|1|EXTERNAL|service=smtp|{fields}\n");
+        pair.dialogue(why, &format!("{request}S5 dovecot: {dovecot}\nS5 ours: {ours}"));
     }
+    pair.dialogue("no name", "C: AUTH|1|EXTERNAL|service=smtp|valid-client-cert|resp==\nS: FAIL|1");
+    pair.dialogue(
+        "a name without a valid certificate",
+        "
+        C: AUTH|1|EXTERNAL|service=smtp|cert_username=certuser|resp==
+        S10 dovecot: OK|1|user=certuser|original_user=
+        S10 ours: FAIL|1|user=certuser
+        ",
+    );
 }
 
 /// `secret` in each scheme.
