@@ -11,6 +11,7 @@
 //! | [`milter`] | a milter daemon, ours or the reference |
 //! | [`milter_client`] | the milter protocol, one step at a time, right or wrong |
 //! | [`postfix`] | a Postfix of its own |
+//! | [`exim`] | an Exim that lets users log in |
 //! | [`smtp_client`] | one SMTP command at a time |
 //! | [`message`] | messages, written and read |
 //! | [`second_opinion`] | what dkimpy, Mail::DKIM and mail-auth say of a signature |
@@ -41,6 +42,7 @@
 
 pub mod auth;
 pub mod dns;
+pub mod exim;
 pub mod keys;
 pub mod message;
 pub mod milter;
@@ -51,4 +53,5 @@ pub mod sasl;
 pub mod scratch;
 pub mod second_opinion;
 pub mod smtp_client;
+mod syslog;
 pub mod wait;

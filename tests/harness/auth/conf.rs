@@ -20,6 +20,7 @@ pub struct AuthConf {
     without_users: bool,
     failure_delay_secs: u32,
     with_penalty: bool,
+    syslog: bool,
 }
 
 impl AuthConf {
@@ -106,6 +107,17 @@ impl AuthConf {
         self
     }
 
+    /// Logs to syslog, as a packaged service does; the lines appear in the server's log all the same.
+    #[must_use]
+    pub fn syslog(mut self) -> Self {
+        self.syslog = true;
+        self
+    }
+
+    pub(super) fn logs_to_syslog(&self) -> bool {
+        self.syslog
+    }
+
     /// Writes the files that both programs read into `folder`.
     pub(super) fn write_files(&self, folder: &Path) {
         let files = [("users".to_owned(), self.users.clone())];
@@ -120,6 +132,7 @@ impl AuthConf {
         let mut text = DOVECOT.to_owned();
         writeln!(text, "auth_mechanisms = {mechanisms}").unwrap();
         writeln!(text, "auth_failure_delay = {} secs", self.failure_delay_secs).unwrap();
+        writeln!(text, "log_path = {}", if self.syslog { "syslog" } else { "{dir}/log" }).unwrap();
         text.push_str(&self.dovecot);
         if !self.with_penalty {
             text.push_str(NO_PENALTY);
@@ -137,7 +150,7 @@ impl AuthConf {
         writeln!(text, "mechanisms = {:?}", self.mechanisms).unwrap();
         writeln!(text, "allow_weak_schemes = true").unwrap();
         text.push_str(&self.ours);
-        writeln!(text, "\n[log]\nsyslog = false").unwrap();
+        writeln!(text, "\n[log]\nsyslog = {}", self.syslog).unwrap();
         let delay = self.failure_delay_secs;
         writeln!(text, "\n[throttle]\nfailure_delay = {delay}\nmax_delay = {delay}").unwrap();
         text.push_str(LISTEN);
@@ -165,7 +178,6 @@ pub(super) fn folder(scratch: &Scratch, name: &str) -> std::path::PathBuf {
 /// The auth process is started at once and stays.
 const DOVECOT: &str = "base_dir = {dir}/run
 state_dir = {dir}/state
-log_path = {dir}/log
 protocols =
 ssl = no
 default_internal_user = root

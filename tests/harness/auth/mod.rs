@@ -16,6 +16,7 @@ use nix::unistd::Pid;
 
 use crate::milter::Subject;
 use crate::scratch::Scratch;
+use crate::syslog::Syslog;
 use crate::wait::{PATIENCE, wait_for, wait_up_to};
 
 /// A running auth server with its files in a folder of its own.
@@ -30,6 +31,8 @@ pub struct AuthServer {
     client: PathBuf,
     userdb: PathBuf,
     child: Option<Child>,
+    /// What the program says to syslog goes to `log`, too.
+    syslog: Option<Syslog>,
 }
 
 impl AuthServer {
@@ -46,7 +49,11 @@ impl AuthServer {
             userdb: file("userdb"),
             folder,
             child: None,
+            syslog: None,
         };
+        if conf.logs_to_syslog() {
+            server.syslog = Some(Syslog::listen(&server.folder.join("dev"), &server.log));
+        }
         server.configure(conf);
         server.run();
         server
@@ -177,7 +184,10 @@ impl AuthServer {
         let log = File::options().create(true).append(true).open(&self.log).unwrap();
         let program = program(self.subject);
         assert!(program.exists(), "{} is missing: build or install it first", program.display());
-        let mut command = Command::new(&program);
+        let mut command = match &self.syslog {
+            Some(syslog) => syslog.command(&program),
+            None => Command::new(&program),
+        };
         if self.subject == Subject::Reference {
             command.arg("-F");
         }
