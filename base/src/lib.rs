@@ -7,7 +7,10 @@
 
 pub mod clock;
 pub mod config;
+pub mod dovecot;
 pub mod exit;
+pub mod line;
 pub mod log;
+pub mod passwd_file;
 pub mod secret;
 pub mod service;

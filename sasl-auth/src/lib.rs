@@ -2,11 +2,41 @@
 //!
 //! Read [`pipeline`] first: it tells one authentication from line to line.
 
+pub mod active;
+pub mod authenticate;
+pub mod cache;
+pub mod chain;
+pub mod cli;
+pub mod client;
+pub mod command;
 pub mod config;
+pub mod country;
+pub mod field_templates;
 pub mod fields;
+pub mod hashing;
+pub mod ldap;
+pub mod lookup;
 pub mod mechanism;
+pub mod metrics;
+pub mod networks;
+pub mod oauth;
+pub mod outcome;
 pub mod passdb;
 pub mod password;
+pub mod pipeline;
+mod program;
+mod record;
+pub mod report;
 pub mod request;
+pub mod server;
+mod servers;
+pub mod session;
+pub mod sql;
+pub mod throttle;
+pub mod tools;
+mod user_file;
 pub mod userdb;
+pub mod userdb_client;
+pub mod userdb_session;
+pub mod username;
 pub mod variables;

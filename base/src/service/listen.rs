@@ -114,6 +114,64 @@ pub fn open(address: &Address) -> Result<Listener, ListenError> {
     Ok(listener)
 }
 
+/// Who may connect to a UNIX socket.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Access {
+    /// Its mode, as in chmod(1).
+    pub mode: u32,
+    /// Its owner; `None` leaves the process's user.
+    pub uid: Option<nix::unistd::Uid>,
+    /// Its group; `None` leaves the process's group.
+    pub gid: Option<nix::unistd::Gid>,
+}
+
+impl Access {
+    /// Looks up the names of the owner and the group.
+    ///
+    /// # Errors
+    /// A sentence when there is no such user or group.
+    pub fn named(mode: u32, user: Option<&str>, group: Option<&str>) -> Result<Self, String> {
+        use nix::unistd::{Group, User};
+        let uid = match user {
+            None => None,
+            Some(name) => match User::from_name(name) {
+                Ok(Some(user)) => Some(user.uid),
+                Ok(None) => return Err(format!("there is no user {name}")),
+                Err(errno) => return Err(format!("looking up user {name}: {errno}")),
+            },
+        };
+        let gid = match group {
+            None => None,
+            Some(name) => match Group::from_name(name) {
+                Ok(Some(group)) => Some(group.gid),
+                Ok(None) => return Err(format!("there is no group {name}")),
+                Err(errno) => return Err(format!("looking up group {name}: {errno}")),
+            },
+        };
+        Ok(Self { mode, uid, gid })
+    }
+}
+
+/// Opens a listening socket as [`open`] does; a UNIX socket is never open to more than `access` says,
+/// not even for a moment. Call it before there are other threads: the umask is the process's.
+///
+/// # Errors
+/// See [`ListenError`].
+pub fn open_for(address: &Address, access: Access) -> Result<Listener, ListenError> {
+    let Address::Unix(path) = address else { return open(address) };
+    let before = nix::sys::stat::umask(nix::sys::stat::Mode::from_bits_truncate(0o777));
+    let opened = open(address);
+    nix::sys::stat::umask(before);
+    let listener = opened?;
+    let failed = |error| ListenError::Io(address.to_string(), error);
+    if access.uid.is_some() || access.gid.is_some() {
+        nix::unistd::chown(path, access.uid, access.gid).map_err(|errno| failed(io::Error::from(errno)))?;
+    }
+    let mode = std::os::unix::fs::PermissionsExt::from_mode(access.mode & 0o777);
+    fs::set_permissions(path, mode).map_err(failed)?;
+    Ok(listener)
+}
+
 /// The sockets that the service manager has opened for us (sd_listen_fds(3)); empty without one.
 ///
 /// # Errors
@@ -161,6 +219,15 @@ impl Listener {
         }
     }
 
+    /// The path of a UNIX socket, as it was bound.
+    #[must_use]
+    pub fn path(&self) -> Option<PathBuf> {
+        match self {
+            Self::Unix(socket) => socket.local_addr().ok()?.as_pathname().map(Path::to_owned),
+            Self::Tcp(_) => None,
+        }
+    }
+
     /// The address in words, for the log.
     #[must_use]
     pub fn name(&self) -> String {
@@ -196,6 +263,25 @@ fn clear(path: &Path) -> Result<(), ListenError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn owners_have_names() {
+        let access = Access::named(0o600, Some("root"), Some("root")).unwrap();
+        assert_eq!((access.uid.map(u32::from), access.gid.map(u32::from)), (Some(0), Some(0)));
+        let error = Access::named(0o600, None, Some("no-such-group")).unwrap_err();
+        assert_eq!(error, "there is no group no-such-group");
+    }
+
+    #[test]
+    fn a_socket_gets_its_mode() {
+        use std::os::unix::fs::MetadataExt;
+        let scratch = tempfile::tempdir().unwrap();
+        let path = scratch.path().join("s");
+        let access = Access { mode: 0o640, uid: None, gid: Some(nix::unistd::getgid()) };
+        let listener = open_for(&Address::Unix(path.clone()), access).unwrap();
+        assert_eq!(fs::metadata(&path).unwrap().mode() & 0o777, 0o640);
+        assert_eq!(listener.path().as_deref(), Some(path.as_path()));
+    }
 
     #[test]
     fn a_stale_socket_is_replaced_and_a_live_one_is_not() {

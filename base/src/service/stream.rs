@@ -16,6 +16,61 @@ pub enum Stream {
     Tcp(TcpStream),
 }
 
+/// What one read takes at most; shared by all connections of a thread, so that none needs a buffer
+/// of its own while it is idle.
+const SCRATCH_BYTES: usize = 32 * 1024;
+
+thread_local! {
+    static SCRATCH: std::cell::RefCell<Vec<u8>> = std::cell::RefCell::new(vec![0; SCRATCH_BYTES]);
+}
+
+impl Stream {
+    /// Waits for bytes and hands them to `take`, which must copy what it keeps; at the end of the
+    /// stream it gets an empty slice. `take` must not read from a stream itself.
+    ///
+    /// # Errors
+    /// What the operating system says.
+    pub async fn read_with<R>(&mut self, mut take: impl FnMut(&[u8]) -> R) -> io::Result<R> {
+        std::future::poll_fn(|cx| self.poll_read_with(cx, &mut take)).await
+    }
+
+    /// [`Self::read_with`] for those who poll several things at once.
+    ///
+    /// # Errors
+    /// What the operating system says.
+    pub fn poll_read_with<R>(
+        &mut self,
+        cx: &mut Context<'_>,
+        take: impl FnOnce(&[u8]) -> R,
+    ) -> Poll<io::Result<R>> {
+        SCRATCH.with(|scratch| {
+            let mut scratch = scratch.borrow_mut();
+            let mut buffer = ReadBuf::new(&mut scratch);
+            std::task::ready!(Pin::new(self).poll_read(cx, &mut buffer))?;
+            Poll::Ready(Ok(take(buffer.filled())))
+        })
+    }
+
+    /// The process at the other end of a UNIX socket; `None` for TCP.
+    #[must_use]
+    pub fn peer(&self) -> Option<Peer> {
+        let Self::Unix(stream) = self else { return None };
+        let credentials = stream.peer_cred().ok()?;
+        Some(Peer { pid: credentials.pid(), uid: credentials.uid(), gid: credentials.gid() })
+    }
+}
+
+/// Who is at the other end of a UNIX socket, when it was connected.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Peer {
+    /// Process id.
+    pub pid: Option<i32>,
+    /// Effective user id.
+    pub uid: u32,
+    /// Effective group id.
+    pub gid: u32,
+}
+
 impl AsyncRead for Stream {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         match self.get_mut() {

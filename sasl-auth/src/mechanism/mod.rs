@@ -1,6 +1,32 @@
 //! SASL mechanisms as state machines: bytes of the client in, what to do next out. No sockets, no clock.
+//!
+//! [`Mechanism::new`] makes one exchange; [`Mechanism::start`] takes the initial response, and each
+//! [`Step`] names the call that comes next. [`offer`] tells which mechanisms there are, how the
+//! greeting describes them, and what each needs of the passdbs.
+//!
+//! Names and passwords go as the client sent them: no SASLprep (RFC 4013) is applied, as in Dovecot,
+//! so that hashes made by other programs stay valid.
+
+mod anonymous;
+mod bearer;
+mod cram_md5;
+mod crypto;
+mod exchange;
+mod external;
+mod login;
+pub mod offer;
+mod plain;
+pub mod scram;
+#[cfg(test)]
+mod tests;
 
 use base::secret::Secret;
+
+pub use bearer::{Bearer, parse_oauthbearer, parse_xoauth2};
+pub use cram_md5::{CramResponse, cram_md5_digest, parse_cram_md5};
+pub use exchange::{Environment, Mechanism};
+pub use offer::{Abilities, Description, descriptions, offerable, offered};
+pub use plain::parse_plain;
 
 /// What the mechanism needs or has found out. After every variant but the last three the exchange
 /// goes on with the call that the variant names.

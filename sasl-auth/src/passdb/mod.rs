@@ -1,13 +1,22 @@
 //! Where passwords are: what every passdb driver takes and gives.
 //!
-//! A driver either hands out stored passwords ([`Passdb::lookup`]) or only tells whether a password
-//! is right ([`Passdb::verify`]: PAM, LDAP bind, command).
+//! A driver either hands out stored passwords ([`Driver::lookup`]) or only tells whether a password
+//! is right ([`Driver::verify`]: PAM, LDAP bind, command).
+
+mod app_passwords;
+mod constant;
+mod driver;
+pub mod pam;
+pub(crate) mod passwd_file;
+mod system;
 
 use std::fmt;
 
 use base::secret::Secret;
 
 use crate::fields::Fields;
+
+pub use driver::Driver;
 
 /// The back end could not answer: down, too slow, misconfigured. The user is not to blame; the
 /// client hears of a temporary failure and the log gets the detail.
@@ -60,7 +69,7 @@ pub enum Lookup {
     Unknown,
     /// The user's entry.
     Found(Entry),
-    /// This driver hands out no passwords; ask [`Passdb::verify`]. Fields that it knows without a
+    /// This driver hands out no passwords; ask [`Driver::verify`]. Fields that it knows without a
     /// password (a PASS lookup shows them) come along.
     OnlyVerifies,
 }

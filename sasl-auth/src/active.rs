@@ -1,0 +1,378 @@
+//! What is in force: the settings with all that is built from them, and what outlives a reload.
+
+use std::fmt;
+use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use crate::cache::{self, Cache};
+use crate::config::settings::{self, Settings};
+use crate::country::Countries;
+use crate::fields::Fields;
+use crate::hashing::Pool;
+use crate::mechanism::{self, Abilities, Description};
+use crate::metrics::Metrics;
+use crate::networks::Networks;
+use crate::oauth::Tokens;
+use crate::password::Stored;
+use crate::request::Request;
+use crate::throttle::Throttle;
+use crate::username::Usernames;
+use crate::variables::{Template, Values};
+use crate::{passdb, userdb};
+
+/// The configuration in force; replaced as a whole by a reload.
+#[derive(Debug)]
+pub struct Active {
+    /// The settings themselves.
+    pub settings: Settings,
+    /// How names are read.
+    pub usernames: Usernames,
+    /// The mechanisms in the greeting.
+    pub offered: Vec<&'static Description>,
+    /// Their names.
+    pub offered_names: Arc<[&'static str]>,
+    /// Passdbs whose users are refused.
+    pub denies: Vec<Passdb>,
+    /// Passdbs whose users may act for others.
+    pub masters: Vec<Passdb>,
+    /// All other passdbs.
+    pub passdbs: Vec<Passdb>,
+    /// Userdbs.
+    pub userdbs: Vec<Userdb>,
+    /// Bearer tokens.
+    pub tokens: Option<Tokens>,
+}
+
+/// A passdb with its place in the chain.
+pub struct Passdb {
+    /// Its name in the log and the metrics.
+    pub name: Arc<str>,
+    /// Its settings.
+    pub settings: settings::Passdb,
+    /// The driver.
+    pub driver: passdb::Driver,
+    /// Which requests may share an answer from the cache.
+    pub sharing: Sharing,
+    format: Option<Template>,
+    default_fields: Templates,
+    override_fields: Templates,
+    decoy: Mutex<Option<Arc<Stored>>>,
+    /// The last SCRAM user's keys were made from a clear-text password, which takes a while.
+    pub makes_scram_keys: AtomicBool,
+}
+
+/// Which requests may share an answer from the cache.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Sharing {
+    /// The driver answers from memory: only the hashing is worth remembering.
+    OnlyHash,
+    /// All of one user and service.
+    User,
+    /// Those from one address only: the query uses the connection's variables.
+    Connection,
+}
+
+/// A userdb with its place in the chain.
+pub struct Userdb {
+    /// Its name in the log.
+    pub name: Arc<str>,
+    /// Its settings.
+    pub settings: settings::Userdb,
+    /// The driver.
+    pub driver: userdb::Driver,
+    format: Option<Template>,
+    default_fields: Templates,
+    override_fields: Templates,
+}
+
+type Templates = Vec<(String, Option<Template>)>;
+
+/// What outlives a reload.
+#[derive(Debug)]
+pub struct Shared {
+    /// Failures per address and user.
+    pub throttle: Mutex<Throttle>,
+    /// Answers, when `[cache]` is on.
+    pub cache: Mutex<Option<Cache>>,
+    /// Where users log in from.
+    pub networks: Mutex<Networks>,
+    /// Countries of addresses.
+    pub countries: Option<Countries>,
+    /// The threads that hash.
+    pub pool: Pool,
+    /// The figures.
+    pub metrics: Metrics,
+    /// Makes salts of unknown users look like salts.
+    pub decoy_secret: [u8; 32],
+    cache_secret: [u8; 32],
+}
+
+impl Active {
+    /// Builds everything that the settings name; no server is asked yet.
+    ///
+    /// # Errors
+    /// What cannot be built, as a sentence.
+    pub fn new(settings: Settings) -> Result<Self, String> {
+        let usernames = settings.names.compile()?;
+        let (mut denies, mut masters, mut passdbs) = (Vec::new(), Vec::new(), Vec::new());
+        for one in &settings.passdb {
+            let built = Passdb::new(one)?;
+            match (one.deny, one.master) {
+                (true, _) => denies.push(built),
+                (false, true) => masters.push(built),
+                (false, false) => passdbs.push(built),
+            }
+        }
+        let userdbs = settings.userdb.iter().map(Userdb::new).collect::<Result<Vec<_>, _>>()?;
+        let tokens = settings.oauth2.as_ref().map(Tokens::new).transpose()?;
+        let abilities = abilities(&settings);
+        let mut offered = Vec::new();
+        for name in &settings.mechanisms {
+            let Some(description) = mechanism::offered(name) else {
+                return Err(format!("mechanism {name} is not known"));
+            };
+            if let Err(why) = mechanism::offerable(name, &abilities) {
+                log::warn!("mechanism {name} is not offered: {why}");
+                continue;
+            }
+            offered.push(description);
+        }
+        if offered.is_empty()
+            && settings.listen.iter().any(|listen| listen.kind == settings::ListenKind::Client)
+        {
+            return Err("no mechanism can be offered; Postfix would refuse to start its smtpd".to_owned());
+        }
+        let offered_names = offered.iter().map(|description| description.name).collect();
+        Ok(Self { settings, usernames, offered, offered_names, denies, masters, passdbs, userdbs, tokens })
+    }
+}
+
+/// What the configured passdbs can do for mechanisms.
+#[must_use]
+pub fn abilities(settings: &Settings) -> Abilities {
+    let chain = || settings.passdb.iter().filter(|passdb| !passdb.deny && !passdb.master);
+    Abilities {
+        verification: chain().next().is_some(),
+        credentials: chain().any(|passdb| hands_out_passwords(&passdb.driver)),
+        lookup: chain().any(|passdb| hands_out_passwords(&passdb.driver)),
+        tokens: settings.oauth2.is_some(),
+    }
+}
+
+/// Whether a driver gives stored passwords, which CRAM-MD5 and SCRAM need.
+fn hands_out_passwords(driver: &settings::PassdbDriver) -> bool {
+    use settings::PassdbDriver as Driver;
+    match driver {
+        Driver::Pam(_) => false,
+        Driver::Ldap(ldap) => !ldap.auth_bind && ldap.auth_bind_dn.is_none(),
+        Driver::PasswdFile(_)
+        | Driver::System
+        | Driver::Sql(_)
+        | Driver::Static { .. }
+        | Driver::Command(_) => true,
+    }
+}
+
+impl fmt::Debug for Passdb {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Passdb({})", self.name)
+    }
+}
+
+impl fmt::Debug for Userdb {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Userdb({})", self.name)
+    }
+}
+
+impl Passdb {
+    fn new(settings: &settings::Passdb) -> Result<Self, String> {
+        Ok(Self {
+            name: Arc::from(settings.name.as_str()),
+            driver: passdb::Driver::new(settings)?,
+            sharing: sharing(settings),
+            format: template(&settings.username_format)?,
+            default_fields: templates(&settings.default_fields)?,
+            override_fields: templates(&settings.override_fields)?,
+            decoy: Mutex::new(None),
+            makes_scram_keys: AtomicBool::new(false),
+            settings: settings.clone(),
+        })
+    }
+
+    /// Whether this passdb is asked for `request` at all.
+    #[must_use]
+    pub fn serves(&self, request: &Request) -> bool {
+        let named = |list: &[String], name: &str| {
+            list.is_empty() || name.is_empty() || list.iter().any(|one| one.eq_ignore_ascii_case(name))
+        };
+        named(&self.settings.mechanisms, request.mechanism)
+            && named(&self.settings.services, &request.service)
+            && crate::chain::passes_filter(&request.user, &self.settings.username_filter)
+    }
+
+    /// `request` with the user's name as this passdb wants it; `None` when it is as it is.
+    #[must_use]
+    pub fn renamed(&self, request: &Request) -> Option<Request> {
+        let user = self.format.as_ref()?.expand(&Values::of(request));
+        Some(Request { user, ..request.clone() })
+    }
+
+    /// Adds `default_fields` and `override_fields` to what the driver gave.
+    pub fn complete(&self, fields: &mut Fields, request: &Request) {
+        complete(fields, &self.default_fields, &self.override_fields, request);
+    }
+
+    /// A stored password that costs what this passdb's passwords cost, and that nothing matches.
+    #[must_use]
+    pub fn decoy(&self) -> Option<Arc<Stored>> {
+        lock(&self.decoy).clone()
+    }
+
+    /// Learns from a stored password what passwords cost here.
+    pub fn learn_cost(&self, stored: &Stored) {
+        let mut decoy = lock(&self.decoy);
+        if decoy.as_ref().is_none_or(|old| old.cost() != stored.cost()) {
+            *decoy = Some(Arc::new(stored.decoy()));
+        }
+    }
+}
+
+impl Userdb {
+    fn new(settings: &settings::Userdb) -> Result<Self, String> {
+        Ok(Self {
+            name: Arc::from(settings.name.as_str()),
+            driver: userdb::Driver::new(settings)?,
+            format: template(&settings.username_format)?,
+            default_fields: templates(&settings.default_fields)?,
+            override_fields: templates(&settings.override_fields)?,
+            settings: settings.clone(),
+        })
+    }
+
+    /// See [`Passdb::renamed`].
+    #[must_use]
+    pub fn renamed(&self, request: &Request) -> Option<Request> {
+        let user = self.format.as_ref()?.expand(&Values::of(request));
+        Some(Request { user, ..request.clone() })
+    }
+
+    /// See [`Passdb::complete`].
+    pub fn complete(&self, fields: &mut Fields, request: &Request) {
+        complete(fields, &self.default_fields, &self.override_fields, request);
+    }
+}
+
+impl Shared {
+    /// Starts the hashing threads; nothing is remembered yet.
+    ///
+    /// # Errors
+    /// When threads or random bytes are not to be had, or the country database cannot be read.
+    pub fn new(settings: &Settings) -> Result<Self, String> {
+        let mut secrets = [[0; 32]; 2];
+        for secret in &mut secrets {
+            aws_lc_rs::rand::fill(secret).map_err(|_unspecified| "no random bytes".to_owned())?;
+        }
+        let [decoy_secret, cache_secret] = secrets;
+        let countries = match &settings.networks.country_database {
+            Some(path) => Some(Countries::open(path)?),
+            None => None,
+        };
+        Ok(Self {
+            throttle: Mutex::new(Throttle::new(settings.throttle)),
+            cache: Mutex::new(settings.cache.map(|cache| Cache::new(cache, &cache_secret))),
+            networks: Mutex::new(Networks::new(settings.networks.clone())),
+            countries,
+            pool: Pool::new(&settings.hashing)
+                .map_err(|error| format!("starting the hashing threads: {error}"))?,
+            metrics: Metrics::new(),
+            decoy_secret,
+            cache_secret,
+        })
+    }
+
+    /// Takes over what a reload may change; the cache starts anew, because passdbs may have changed.
+    pub fn reconfigure(&self, settings: &Settings) {
+        lock(&self.throttle).reconfigure(settings.throttle);
+        *lock(&self.cache) = settings.cache.map(|cache| Cache::new(cache, &self.cache_secret));
+    }
+
+    /// All figures as a text.
+    #[must_use]
+    pub fn figures(&self) -> String {
+        let cache = lock(&self.cache).as_ref().map_or_else(cache::Figures::default, Cache::figures);
+        self.metrics.text(&self.pool.figures(), &cache)
+    }
+
+    /// Counts a login by where it came from, and logs a place that is new for the user.
+    pub fn seen(&self, user: &str, request: &Request) {
+        let Some(address) = request.remote_ip else { return };
+        let country = self.countries.as_ref().and_then(|countries| countries.of(address));
+        let new = lock(&self.networks).login(user, address, country);
+        if new.network || new.country {
+            self.metrics.new_place(new);
+            let what = if new.country { "country" } else { "network" };
+            log::info!("{}: first login from this {what}", crate::report::subject("auth", user, request));
+        }
+    }
+}
+
+/// Locks, also after a panic elsewhere: what is inside is never half written across a panic.
+pub fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Answers of local files are always read anew; those of servers may be remembered.
+fn sharing(settings: &settings::Passdb) -> Sharing {
+    use settings::PassdbDriver as Driver;
+    let texts = match &settings.driver {
+        Driver::PasswdFile(_) | Driver::Static { .. } | Driver::System => return Sharing::OnlyHash,
+        // PAM and commands see the address whatever is configured.
+        Driver::Pam(_) | Driver::Command(_) => return Sharing::Connection,
+        Driver::Sql(sql) => {
+            [&sql.query].into_iter().chain(&sql.app_password_query).cloned().collect::<Vec<_>>()
+        }
+        Driver::Ldap(ldap) => {
+            let mut texts = vec![ldap.base.clone(), ldap.filter.clone()];
+            texts.extend(ldap.auth_bind_dn.clone());
+            texts.extend(ldap.attributes.iter().map(|(_, from)| from.clone()));
+            texts
+        }
+    };
+    let names_only = texts.iter().all(|text| {
+        Template::parse(text).is_ok_and(|template| {
+            template.variables().all(|variable| {
+                let name = variable.name();
+                ["user", "username", "domain", "service", "orig_user"].contains(&&*name)
+                    || name.starts_with("ldap:")
+            })
+        })
+    });
+    if names_only { Sharing::User } else { Sharing::Connection }
+}
+
+fn template(text: &str) -> Result<Option<Template>, String> {
+    if text.is_empty() {
+        return Ok(None);
+    }
+    Template::parse(text).map(Some).map_err(|error| format!("{text}: {error}"))
+}
+
+fn templates(fields: &Fields) -> Result<Templates, String> {
+    fields
+        .iter()
+        .map(|(name, value)| Ok((name.to_owned(), value.map(template).transpose()?.flatten())))
+        .collect()
+}
+
+fn complete(fields: &mut Fields, defaults: &Templates, overrides: &Templates, request: &Request) {
+    let values = Values::of(request);
+    for (name, value) in defaults {
+        if !fields.has(name) {
+            fields.set(name, value.as_ref().map(|value| value.expand(&values)));
+        }
+    }
+    for (name, value) in overrides {
+        fields.set(name, value.as_ref().map(|value| value.expand(&values)));
+    }
+}

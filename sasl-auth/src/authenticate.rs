@@ -1,0 +1,548 @@
+//! From a name and a proof to an outcome: the walk along the passdbs.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use base::clock;
+use base::secret::Secret;
+
+use crate::active::{Active, Passdb, Shared, Sharing, lock};
+use crate::cache::{self, Answer};
+use crate::chain::{Flow, Said, Verdict, Walk};
+use crate::fields::Fields;
+use crate::hashing::Job;
+use crate::mechanism::{CredentialKind, Credentials};
+use crate::outcome::Why;
+use crate::passdb::{self, Entry, Lookup};
+use crate::password::{self, Cost, Stored};
+use crate::request::Request;
+
+/// What is shown to a passdb.
+#[derive(Debug, Clone, Copy)]
+pub enum Proof<'a> {
+    /// A clear-text password.
+    Password(&'a Secret),
+    /// The user is known already (certificate, token): he only has to exist.
+    Known,
+}
+
+/// How a request is to be handled among others.
+#[derive(Debug, Clone, Copy)]
+pub struct Manners {
+    /// When the answer must be there.
+    pub deadline: Instant,
+    /// The client's address has failed often; its slow checks wait for all others.
+    pub suspect: bool,
+    /// Slow checks take turns between lanes; one lane per address.
+    pub lane: u64,
+}
+
+/// What a chain said.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Found {
+    /// Yes, with the merged fields.
+    Yes {
+        /// Who said it.
+        source: Arc<str>,
+        /// What the passdbs know of the user.
+        fields: Fields,
+        /// The app password that opened.
+        label: Option<String>,
+    },
+    /// No.
+    No {
+        /// Who knew the user, or was asked last.
+        source: Arc<str>,
+        /// Why not.
+        why: Why,
+        /// `nodelay` among the user's fields.
+        at_once: bool,
+    },
+    /// Somebody who might have said yes could not answer.
+    Unavailable {
+        /// Who.
+        source: Arc<str>,
+        /// What happened, for the log.
+        detail: String,
+    },
+}
+
+/// One passdb's word.
+enum Word {
+    Yes(Fields, Option<String>),
+    No(Why, bool),
+    Unavailable(String),
+}
+
+/// Whether `request.user` is in a deny passdb. The end of the chain when he is, or when that cannot be
+/// told.
+pub async fn denied(active: &Active, request: &Request) -> Option<Found> {
+    for passdb in active.denies.iter().filter(|passdb| passdb.serves(request)) {
+        let source = Arc::clone(&passdb.name);
+        let renamed = passdb.renamed(request);
+        match look_up(passdb, renamed.as_ref().unwrap_or(request), None).await {
+            Ok(Lookup::Unknown) => {}
+            Ok(Lookup::Found(_)) => {
+                let why = Why::Disabled("User found from deny passdb".to_owned());
+                return Some(Found::No { source, why, at_once: false });
+            }
+            Ok(Lookup::OnlyVerifies) => {
+                let detail = "this driver cannot tell whether a user exists; it cannot deny".to_owned();
+                return Some(Found::Unavailable { source, detail });
+            }
+            Err(away) => return Some(Found::Unavailable { source, detail: away.detail }),
+        }
+    }
+    None
+}
+
+/// Walks `chain` until a passdb says yes, by each one's rules.
+pub async fn walk(
+    chain: &[Passdb],
+    active: &Active,
+    shared: &Shared,
+    request: &Request,
+    proof: Proof<'_>,
+    manners: Manners,
+) -> Found {
+    let mut walk = Walk::default();
+    let mut merged = Fields::new();
+    let mut yes: Option<(Arc<str>, Option<String>)> = None;
+    let mut no: Option<(Arc<str>, Why, bool)> = None;
+    let mut away: Option<(Arc<str>, String)> = None;
+    for passdb in chain {
+        if walk.skips(passdb.settings.skip) || !passdb.serves(request) {
+            continue;
+        }
+        let renamed = passdb.renamed(request);
+        let request = renamed.as_ref().unwrap_or(request);
+        let source = Arc::clone(&passdb.name);
+        let said = match ask(passdb, active, shared, request, proof, manners).await {
+            Word::Yes(mut fields, label) => {
+                passdb.complete(&mut fields, request);
+                merge(&mut merged, fields);
+                yes = Some((source, label));
+                Said::Yes
+            }
+            Word::No(why, at_once) => {
+                // Who knew the user is worth more in the log than who did not.
+                if no.is_none() || why != Why::UnknownUser {
+                    no = Some((source, why, at_once));
+                }
+                Said::No
+            }
+            Word::Unavailable(detail) => {
+                log::error!("{}: {detail}", crate::report::subject(&source, &request.user, request));
+                away = Some((source, detail));
+                Said::Unavailable
+            }
+        };
+        if walk.after(said, &passdb.settings.result) == Flow::Stop {
+            break;
+        }
+    }
+    match walk.verdict() {
+        Verdict::Yes => {
+            let (source, label) = yes.unwrap_or_else(|| (Arc::from("auth"), None));
+            Found::Yes { source, fields: merged, label }
+        }
+        Verdict::No => {
+            if matches!(&no, None | Some((_, Why::UnknownUser, _))) {
+                pretend(chain, shared, request, proof, manners).await;
+            }
+            let (source, why, at_once) = no.unwrap_or_else(|| (Arc::from("auth"), Why::UnknownUser, false));
+            Found::No { source, why, at_once }
+        }
+        Verdict::Unavailable => {
+            let (source, detail) =
+                away.unwrap_or_else(|| (Arc::from("auth"), "no passdb could answer".to_owned()));
+            Found::Unavailable { source, detail }
+        }
+    }
+}
+
+/// What was found for a mechanism that works with a stored form of the password.
+#[derive(Debug)]
+pub enum Handed {
+    /// The credentials, and what [`walk`] would have said of a right password.
+    Credentials(Credentials, Found),
+    /// None; why, for the log. `Found::No` or `Found::Unavailable`.
+    Nothing(Found),
+}
+
+/// Finds the stored password of `request.user` in the form that `kind` names.
+pub async fn hand_out(active: &Active, request: &Request, kind: CredentialKind) -> Handed {
+    let mut no: Option<Found> = None;
+    let mut away: Option<Found> = None;
+    for passdb in active.passdbs.iter().filter(|passdb| passdb.serves(request)) {
+        let renamed = passdb.renamed(request);
+        let request = renamed.as_ref().unwrap_or(request);
+        let source = Arc::clone(&passdb.name);
+        let mut entry = match look_up(passdb, request, None).await {
+            Ok(Lookup::Found(entry)) => entry,
+            Ok(Lookup::Unknown | Lookup::OnlyVerifies) => continue,
+            Err(unavailable) => {
+                log::error!("{}: {unavailable}", crate::report::subject(&source, &request.user, request));
+                away = Some(Found::Unavailable { source, detail: unavailable.detail });
+                continue;
+            }
+        };
+        passdb.complete(&mut entry.fields, request);
+        if entry.fields.has("noauthenticate") {
+            continue;
+        }
+        let mut schemes = Vec::new();
+        let usable: Vec<Usable> = usable(&entry, request, passdb, active).collect();
+        for stored in usable {
+            match derived(&stored.parsed, kind, &request.user).await {
+                Some(credentials) => {
+                    passdb.makes_scram_keys.store(!is_direct(&stored.parsed, kind), Ordering::Relaxed);
+                    let found = Found::Yes { source, fields: entry.fields, label: stored.label };
+                    return Handed::Credentials(credentials, found);
+                }
+                None => schemes.push(stored.parsed.scheme_name().to_owned()),
+            }
+        }
+        let detail = format!("Requested {} scheme, but we have only {}", kind_name(kind), schemes.join(", "));
+        no = Some(Found::No { source, why: Why::Mismatch(detail), at_once: entry.fields.has("nodelay") });
+    }
+    // Somebody who is away might have had them.
+    let unknown = || Found::No { source: Arc::from("auth"), why: Why::UnknownUser, at_once: false };
+    Handed::Nothing(away.or(no).unwrap_or_else(unknown))
+}
+
+fn kind_name(kind: CredentialKind) -> &'static str {
+    match kind {
+        CredentialKind::CramMd5 => "CRAM-MD5",
+        CredentialKind::ScramSha1 => "SCRAM-SHA-1",
+        CredentialKind::ScramSha256 => "SCRAM-SHA-256",
+    }
+}
+
+/// SCRAM keys from a clear-text password take thousands of hashes: not on this thread.
+async fn derived(stored: &Stored, kind: CredentialKind, user: &str) -> Option<Credentials> {
+    let is_direct =
+        stored.scheme_name().eq_ignore_ascii_case(kind_name(kind)) || kind == CredentialKind::CramMd5;
+    if is_direct {
+        return stored.credentials(kind, user);
+    }
+    let (stored, user) = (stored.clone(), user.to_owned());
+    let task = tokio::task::spawn_blocking(move || stored.credentials(kind, &user));
+    task.await.unwrap_or_else(|error| {
+        log::error!("making {} keys: {error}", kind_name(kind));
+        None
+    })
+}
+
+fn is_direct(stored: &Stored, kind: CredentialKind) -> bool {
+    kind == CredentialKind::CramMd5 || stored.scheme_name().eq_ignore_ascii_case(kind_name(kind))
+}
+
+/// Keys that nothing matches, for a user without any: as long in the making as the keys of those who
+/// have some, and the same each time. `None` leaves it to the mechanism.
+pub async fn pretended(active: &Active, user: &str, kind: CredentialKind) -> Option<Credentials> {
+    let slow = kind != CredentialKind::CramMd5
+        && active.passdbs.iter().any(|passdb| passdb.makes_scram_keys.load(Ordering::Relaxed));
+    if !slow {
+        return None;
+    }
+    let user = user.to_owned();
+    tokio::task::spawn_blocking(move || password::unknown_user(kind, &user)).await.ok().flatten()
+}
+
+async fn ask(
+    passdb: &Passdb,
+    active: &Active,
+    shared: &Shared,
+    request: &Request,
+    proof: Proof<'_>,
+    manners: Manners,
+) -> Word {
+    let key = match (proof, passdb.sharing) {
+        (Proof::Password(password), Sharing::User | Sharing::Connection) => {
+            cache_key(passdb, shared, request, password)
+        }
+        _ => None,
+    };
+    if let Some(key) = key
+        && let Some(answer) =
+            lock(&shared.cache).as_mut().and_then(|cache| cache.fresh(key, clock::monotonic_now()))
+    {
+        return match answer {
+            Answer::Right(mut fields) => {
+                let label = fields.remove(LABEL);
+                Word::Yes(fields, label)
+            }
+            Answer::Wrong => Word::No(Why::Mismatch("remembered".to_owned()), false),
+        };
+    }
+    let word = ask_driver(passdb, active, shared, request, proof, manners).await;
+    let Some(key) = key else { return word };
+    let now = clock::monotonic_now();
+    let mut cache = lock(&shared.cache);
+    let Some(cache) = cache.as_mut() else { return word };
+    match &word {
+        Word::Yes(fields, label) => {
+            let mut fields = fields.clone();
+            if let Some(label) = label {
+                fields.set(LABEL, Some(label.clone()));
+            }
+            cache.put(key, Answer::Right(fields), now);
+        }
+        Word::No(Why::Mismatch(_) | Why::UnknownUser, _) => cache.put(key, Answer::Wrong, now),
+        Word::No(..) => {}
+        Word::Unavailable(detail) => {
+            if let Some(mut fields) = cache.stale(key, now) {
+                let subject = crate::report::subject(&passdb.name, &request.user, request);
+                log::warn!("{subject}: {detail}; the password was right before and is believed");
+                let label = fields.remove(LABEL);
+                return Word::Yes(fields, label);
+            }
+        }
+    }
+    word
+}
+
+/// Where the cache keeps an app password's name; no passdb can give such a field.
+const LABEL: &str = "\0label";
+
+/// The cache's key of a question to this passdb.
+fn cache_key(passdb: &Passdb, shared: &Shared, request: &Request, password: &Secret) -> Option<cache::Key> {
+    let cache = lock(&shared.cache);
+    let cache = cache.as_ref()?;
+    let connection = match passdb.sharing {
+        Sharing::OnlyHash | Sharing::User => String::new(),
+        Sharing::Connection => format!(
+            "{:?} {:?} {} {} {:?} {:?} {} {} {}",
+            request.remote_ip,
+            request.local_ip,
+            request.local_port,
+            request.secured,
+            request.real_remote_ip,
+            request.cert_username,
+            request.local_name,
+            request.client_id,
+            request.mechanism,
+        ),
+    };
+    Some(cache.key(&[
+        passdb.name.as_bytes(),
+        request.user.as_bytes(),
+        request.original_user.as_bytes(),
+        request.login_user.as_deref().unwrap_or_default().as_bytes(),
+        request.service.as_bytes(),
+        connection.as_bytes(),
+        password.expose(),
+    ]))
+}
+
+async fn ask_driver(
+    passdb: &Passdb,
+    active: &Active,
+    shared: &Shared,
+    request: &Request,
+    proof: Proof<'_>,
+    manners: Manners,
+) -> Word {
+    let password = match proof {
+        Proof::Password(password) => Some(password),
+        Proof::Known => None,
+    };
+    match look_up(passdb, request, password).await {
+        Err(away) => Word::Unavailable(away.detail),
+        Ok(Lookup::Unknown) => Word::No(Why::UnknownUser, false),
+        Ok(Lookup::Found(entry)) => match proof {
+            _ if entry.fields.has("noauthenticate") => Word::No(Why::UnknownUser, false),
+            Proof::Known => Word::Yes(entry.fields, None),
+            Proof::Password(password) => {
+                compare(passdb, active, shared, request, entry, password, manners).await
+            }
+        },
+        Ok(Lookup::OnlyVerifies) => match proof {
+            Proof::Known => Word::No(Why::UnknownUser, false),
+            Proof::Password(password) => verify(passdb, request, password).await,
+        },
+    }
+}
+
+async fn look_up(
+    passdb: &Passdb,
+    request: &Request,
+    password: Option<&Secret>,
+) -> Result<Lookup, passdb::Unavailable> {
+    if !passdb.driver.hands_out_passwords() && password.is_some() {
+        return Ok(Lookup::OnlyVerifies);
+    }
+    let limit = passdb.settings.timeout;
+    tokio::time::timeout(limit, passdb.driver.lookup(request, password)).await.unwrap_or_else(|_elapsed| {
+        Err(passdb::Unavailable::new(format!("no answer within {} s", limit.as_secs_f32())))
+    })
+}
+
+async fn verify(passdb: &Passdb, request: &Request, password: &Secret) -> Word {
+    if password.is_empty() {
+        // An LDAP server takes a bind without a password for an anonymous one, and says yes.
+        return Word::No(Why::Mismatch("empty password".to_owned()), false);
+    }
+    let limit = passdb.settings.timeout;
+    match tokio::time::timeout(limit, passdb.driver.verify(request, password)).await {
+        Err(_elapsed) => Word::Unavailable(format!("no answer within {} s", limit.as_secs_f32())),
+        Ok(Err(away)) => Word::Unavailable(away.detail),
+        Ok(Ok(passdb::Verdict::Right(fields))) => Word::Yes(fields, None),
+        Ok(Ok(passdb::Verdict::Wrong(detail))) => Word::No(Why::Mismatch(detail), false),
+        Ok(Ok(passdb::Verdict::Unknown)) => Word::No(Why::UnknownUser, false),
+        Ok(Ok(passdb::Verdict::Refused(detail))) => Word::No(Why::Disabled(detail), false),
+    }
+}
+
+/// A stored password that this request may use.
+struct Usable {
+    parsed: Stored,
+    text: Secret,
+    label: Option<String>,
+}
+
+/// The stored passwords that open for this service, now, in a scheme that is allowed.
+fn usable<'a>(
+    entry: &'a Entry,
+    request: &'a Request,
+    passdb: &'a Passdb,
+    active: &'a Active,
+) -> impl Iterator<Item = Usable> + use<'a> {
+    let now = clock::unix_now();
+    entry.passwords.iter().filter_map(move |one| {
+        let services = &one.services;
+        if !services.is_empty()
+            && !services.iter().any(|service| service.eq_ignore_ascii_case(&request.service))
+        {
+            return None;
+        }
+        if one.expires.is_some_and(|end| now >= end) {
+            return None;
+        }
+        let subject = || crate::report::subject(&passdb.name, &request.user, request);
+        match Stored::parse(one.text.expose(), &passdb.settings.default_scheme) {
+            Err(error) => {
+                log::error!("{}: the stored password cannot be used: {error}", subject());
+                None
+            }
+            Ok(parsed) if parsed.is_weak() && !active.settings.allow_weak_schemes => {
+                log::warn!(
+                    "{}: scheme {} is weak and refused; give the user a new password, or set \
+                     allow_weak_schemes = true",
+                    subject(),
+                    parsed.scheme_name()
+                );
+                None
+            }
+            Ok(parsed) => Some(Usable { parsed, text: one.text.clone(), label: one.label.clone() }),
+        }
+    })
+}
+
+/// Compares the clear-text password with the stored ones: cheap ones at once, slow ones on the pool.
+async fn compare(
+    passdb: &Passdb,
+    active: &Active,
+    shared: &Shared,
+    request: &Request,
+    entry: Entry,
+    password: &Secret,
+    manners: Manners,
+) -> Word {
+    if entry.fields.has("nopassword") {
+        return Word::Yes(entry.fields, None);
+    }
+    let at_once = entry.fields.has("nodelay");
+    let mut failure: Option<String> = None;
+    let mut slow = Vec::new();
+    let mut opened: Option<Option<String>> = None;
+    for one in usable(&entry, request, passdb, active) {
+        if one.parsed.cost() != Cost::Cheap {
+            slow.push(one);
+            continue;
+        }
+        match one.parsed.verify(&request.user, password.expose()) {
+            Ok(true) => {
+                opened = Some(one.label);
+                break;
+            }
+            Ok(false) => {}
+            Err(error) => failure = Some(error.to_string()),
+        }
+    }
+    if let Some(label) = opened {
+        return Word::Yes(entry.fields, label);
+    }
+    for one in slow {
+        passdb.learn_cost(&one.parsed);
+        let key = lock(&shared.cache).as_ref().map(|cache| {
+            cache.key(&[b"hash", one.text.expose(), request.user.as_bytes(), password.expose()])
+        });
+        let known = key.and_then(|key| {
+            lock(&shared.cache).as_mut().and_then(|cache| cache.fresh(key, clock::monotonic_now()))
+        });
+        let right = match known {
+            Some(Answer::Right(_)) => Ok(true),
+            Some(Answer::Wrong) => Ok(false),
+            None => {
+                let right = hash(shared, Arc::new(one.parsed), &request.user, password, manners).await;
+                if let (Some(key), Ok(right)) = (key, &right)
+                    && let Some(cache) = lock(&shared.cache).as_mut()
+                {
+                    let answer = if *right { Answer::Right(Fields::new()) } else { Answer::Wrong };
+                    cache.put(key, answer, clock::monotonic_now());
+                }
+                right
+            }
+        };
+        match right {
+            Ok(true) => return Word::Yes(entry.fields, one.label),
+            Ok(false) => {}
+            Err(error) => failure = Some(error),
+        }
+    }
+    match failure {
+        Some(detail) => Word::Unavailable(detail),
+        None => Word::No(Why::Mismatch(String::new()), at_once),
+    }
+}
+
+async fn hash(
+    shared: &Shared,
+    stored: Arc<Stored>,
+    user: &str,
+    password: &Secret,
+    manners: Manners,
+) -> Result<bool, String> {
+    let job = Job {
+        stored: vec![stored.as_ref().clone()],
+        user: user.to_owned(),
+        password: password.clone(),
+        lane: manners.lane,
+        suspect: manners.suspect,
+        deadline: manners.deadline.checked_sub(Duration::from_millis(200)).unwrap_or(manners.deadline),
+    };
+    shared.pool.verify(job).await.map_err(|error| error.to_string())
+}
+
+/// An unknown user costs what a known one costs.
+async fn pretend(chain: &[Passdb], shared: &Shared, request: &Request, proof: Proof<'_>, manners: Manners) {
+    let Proof::Password(password) = proof else { return };
+    let decoy = chain.iter().filter(|passdb| passdb.serves(request)).find_map(Passdb::decoy);
+    if let Some(decoy) = decoy {
+        // The answer is known; only its cost is wanted.
+        drop(hash(shared, decoy, &request.user, password, manners).await);
+    }
+}
+
+fn merge(into: &mut Fields, fields: Fields) {
+    if into.is_empty() {
+        *into = fields;
+        return;
+    }
+    for (name, value) in fields.iter() {
+        into.set(name, value.map(ToOwned::to_owned));
+    }
+}
