@@ -199,7 +199,10 @@ impl Exchange {
             self.outcome = Some(unavailable("no [oauth2] is configured".to_owned()));
             return false;
         };
-        let within = tokio::time::timeout_at((deadline - Duration::from_millis(500)).into(), tokens.check(token, clock::unix_now()));
+        let within = tokio::time::timeout_at(
+            (deadline - Duration::from_millis(500)).into(),
+            tokens.check(token, clock::unix_now()),
+        );
         let outcome = match within.await {
             Err(_elapsed) => unavailable("the token was not judged in time".to_owned()),
             Ok(Err(away)) => unavailable(away.detail),
@@ -532,7 +535,8 @@ impl Exchange {
     /// The name that the client's bytes held when the mechanism gave them up.
     fn claimed(&self) -> Names {
         let Some(claimed) = self.mechanism.claimed_user() else { return Names::default() };
-        let user = self.active.usernames.normalise(claimed).map_or_else(|_bad| claimed.to_owned(), |name| name.user);
+        let user =
+            self.active.usernames.normalise(claimed).map_or_else(|_bad| claimed.to_owned(), |name| name.user);
         Names { user, original: claimed.to_owned(), master: None }
     }
 

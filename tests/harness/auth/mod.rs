@@ -77,8 +77,14 @@ impl AuthServer {
 
     /// SIGTERM, and exit status 0 in [`PATIENCE`].
     pub fn stop(&mut self) {
+        let processes = self.processes();
         self.signal(Signal::SIGTERM);
         let status = self.wait_for_end();
+        // Dovecot's auth process ends a little later than its parent.
+        wait_for("all processes to end", || {
+            let gone = |pid: &Pid| kill(*pid, None).is_err();
+            processes.iter().all(gone).then_some(())
+        });
         assert!(status.success(), "ended with {status} at SIGTERM:\n{}", self.log());
     }
 
