@@ -86,16 +86,10 @@ fn run(invocation: &Invocation) -> Result<u8, Failure> {
             let password = ask_new_password(asked.against.is_none())?;
             tools::password(asked, &password).map(|said| print(&said)).map_err(|error| (exit::DATAERR, error))
         }
-        Task::Import { doveconf } => {
-            let text = read_text(doveconf)?;
-            let mut open = |path: &Path| {
-                Source::read(path, "", LONGEST_CONFIG).ok().map(|source| source.text().to_owned())
-            };
-            let text = sasl_auth::import::doveconf(&text, &mut open);
-            Ok(print(&Said { text, code: 0 }))
-        }
+        Task::Import { doveconf } => Err((exit::UNAVAILABLE, read_text(doveconf)?)),
         Task::PamWorker => {
-            sasl_auth::passdb::pam::worker_main(std::io::stdin(), std::io::stdout());
+            sasl_auth::passdb::pam::worker_main(std::io::stdin(), std::io::stdout())
+                .map_err(|error| (exit::OSERR, error.to_string()))?;
             Ok(0)
         }
         Task::Run => {

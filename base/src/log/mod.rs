@@ -33,7 +33,7 @@ struct Logger {
 }
 
 /// Beginnings of the names of our own crates.
-const OURS: [&str; 3] = ["base", "milter", "postrider"];
+const OURS: [&str; 4] = ["base", "milter", "postrider", "sasl_auth"];
 
 static LOGGER: OnceLock<Logger> = OnceLock::new();
 
