@@ -63,6 +63,11 @@ impl Pair {
         self
     }
 
+    /// What went wrong so far; it is told no more when this is dropped.
+    pub fn wrong(&self) -> String {
+        self.wrong.take()
+    }
+
     /// A dialogue after the handshake.
     #[track_caller]
     pub fn dialogue(&self, why: &str, text: &str) {

@@ -109,13 +109,13 @@ fn lists() {
         ",
     );
     pair.userdb(
-        "by a mask, which a passwd-file passes over",
+        "by a mask",
         "
         C: LIST|1|service=doveadm|user=a*
         s: LIST|1|anna
-        s: LIST|1|boris
-        s: LIST|1|nouid
-        s: LIST|1|closed
+        S18 dovecot s: LIST|1|boris
+        S18 dovecot s: LIST|1|nouid
+        S18 dovecot s: LIST|1|closed
         S: DONE|1|
         ",
     );

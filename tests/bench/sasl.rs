@@ -164,6 +164,9 @@ fn print(case: &Case, theirs: &[Value], ours: &[Value]) -> Value {
 
 /// "≤ 0.80 met" or the like.
 fn verdict(bar: Bar, ours: f64, theirs: f64) -> String {
+    if theirs.is_nan() || ours.is_nan() {
+        return "-".into();
+    }
     let (text, met) = match bar {
         Bar::AtMostPart(part) => (format!("≤ {part:.2}"), ours <= theirs * part),
         Bar::AtLeastTimes(times) => (format!("≥ {times:.2}"), ours >= theirs * times),
@@ -210,7 +213,7 @@ mod tests {
         assert_eq!(verdict(Bar::AtMostPart(0.8), 8.0, 10.0), "≤ 0.80 met");
         assert_eq!(verdict(Bar::AtMostPart(0.8), 8.1, 10.0), "≤ 0.80 MISSED");
         assert_eq!(verdict(Bar::AtLeastTimes(1.8), 18.0, 10.0), "≥ 1.80 met");
-        assert_eq!(verdict(Bar::AtLeastTimes(1.8), f64::NAN, 10.0), "≥ 1.80 MISSED");
+        assert_eq!(verdict(Bar::AtLeastTimes(1.8), f64::NAN, 10.0), "-");
         assert_eq!(verdict(Bar::AtMost(10.0), 10.1, 500.0), "ours ≤ 10 MISSED");
         assert_eq!(verdict(Bar::None, 1.0, 1.0), "");
     }
