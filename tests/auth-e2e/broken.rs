@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use harness::auth::{Answer, AuthClient, AuthServer};
+use harness::auth::{AuthClient, AuthServer};
 use harness::milter::Subject;
 use harness::sasl::Sasl;
 use harness::scratch::Scratch;
-use harness::wait::{PATIENCE, wait_for};
+use harness::wait::{PATIENCE, wait_up_to};
 
 use crate::site::{PASSWORD, users};
 
@@ -147,8 +147,11 @@ fn a_client_that_never_reads() {
     }
     assert_serves(&auth);
     assert!(memory_kib(&auth) < before + 16_384, "{} KiB, then {} KiB", before, memory_kib(&auth));
-    // Its end is in the log.
-    assert_logged(&auth, "does not read");
+    // Dovecot waits for ever.
+    if auth.subject() == Subject::Ours {
+        let logged = || auth.log().contains("has not read its answers").then_some(());
+        assert!(wait_up_to(PATIENCE * 3, logged).is_some(), "{}", auth.log());
+    }
 }
 
 #[test]
@@ -158,25 +161,19 @@ fn a_request_that_its_client_forgets() {
     if auth.subject().lacks("requests are forgotten after a time that can be set") {
         return;
     }
+    // Postfix leaves a request open when its client says `*`; its number must become free in the end.
     let mut client = AuthClient::connect(&auth);
-    client.send("AUTH\t1\tLOGIN\tservice=smtp");
-    assert_eq!(client.line(), "CONT\t1\tVXNlcm5hbWU6");
-    // Postfix leaves a request open when its client says `*`; the number must become free in the end.
-    wait_for("the request to be forgotten", || {
-        std::thread::sleep(Duration::from_secs(1));
-        client.send("CONT\t1\tcGxhaW4=");
-        match client.read(PATIENCE) {
-            Answer::Line(line) if line.starts_with("FAIL\t1") => Some(()),
-            Answer::Line(line) if line.starts_with("CONT\t1") => {
-                // Too early: it went on. Begin anew.
-                client.send("CANCEL\t1");
-                client.send("AUTH\t1\tLOGIN\tservice=smtp");
-                assert_eq!(client.line(), "CONT\t1\tVXNlcm5hbWU6");
-                std::thread::sleep(Duration::from_secs(4));
-                None
-            }
-            other => panic!("{other:?}"),
-        }
+    for id in 101..=120 {
+        client.send(&format!("AUTH\t{id}\tLOGIN\tservice=smtp"));
+        assert_eq!(client.line(), format!("CONT\t{id}\tVXNlcm5hbWU6"));
+    }
+    let mut next = 101..=120;
+    let answer = wait_up_to(PATIENCE * 3, || {
+        std::thread::sleep(Duration::from_secs(4));
+        client.send(&format!("CONT\t{}\tcGxhaW4=", next.next()?));
+        Some(client.line()).filter(|line| line.starts_with("FAIL"))
     });
+    let answer = answer.expect("the request is forgotten");
+    assert!(answer.ends_with("reason=Authentication request timed out"), "{answer}");
     client.assert_ok(&Sasl::new("PLAIN", "plain", PASSWORD));
 }

@@ -1,5 +1,7 @@
 //! Failures are found by fail2ban: by its own filter for Dovecot, and by the one that comes with our package.
 
+use std::fs;
+use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -68,11 +70,13 @@ fn our_own_filter_finds_all_failures() {
     }
     auth.wait_log("198.51.100.7");
     let log = scratch.write("mail.log", auth.log());
-    assert_eq!(found(&log, &own_filter()), failed, "{}", auth.log());
+    assert_eq!(found(&log, &own_filter(&scratch)), failed, "{}", auth.log());
 }
 
-/// The filter as it is packaged.
-fn own_filter() -> PathBuf {
+/// The filter as it is packaged, beside what it includes.
+fn own_filter(scratch: &Scratch) -> PathBuf {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
-    root.join("packaging/conf/fail2ban-postrider-sasl-auth.conf")
+    let text = fs::read(root.join("packaging/conf/fail2ban/postrider-sasl-auth.conf")).unwrap();
+    symlink("/etc/fail2ban/filter.d/common.conf", scratch.file("common.conf")).unwrap();
+    scratch.write("postrider-sasl-auth.conf", text)
 }

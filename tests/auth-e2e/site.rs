@@ -11,7 +11,7 @@ use harness::scratch::Scratch;
 pub struct Site {
     pub postfix: Postfix,
     pub auth: AuthServer,
-    pub scratch: Scratch,
+    _scratch: Scratch,
 }
 
 impl Site {
@@ -24,7 +24,7 @@ impl Site {
             .main("default_process_limit = 120")
             .sasl(&auth)
             .start();
-        Self { postfix, auth, scratch }
+        Self { postfix, auth, _scratch: scratch }
     }
 
     /// swaks, to the end of AUTH, over STARTTLS.
