@@ -178,7 +178,7 @@ fn step(mut bytes: Vec<u8>, binary: &mut bool, filter: &Filter, window: &mut Win
             }
             return text.into_bytes();
         }
-        Filter::Index { separator, number } => return index(bytes, separator, *number),
+        Filter::Index { separator, number } => return index(&bytes, separator, *number),
         Filter::Base64 => {
             *binary = false;
             return STANDARD.encode(&bytes).into_bytes();
@@ -243,8 +243,8 @@ fn bucket(hash: BucketHash, bytes: &[u8], window: &mut Window) -> String {
     format!("{:0digits$x}", value & 0xffff_ffff)
 }
 
-fn index(bytes: Vec<u8>, separator: &str, number: i64) -> Vec<u8> {
-    let text = String::from_utf8_lossy(&bytes);
+fn index(bytes: &[u8], separator: &str, number: i64) -> Vec<u8> {
+    let text = String::from_utf8_lossy(bytes);
     let part = match usize::try_from(number) {
         Ok(number) => text.split(separator).nth(number),
         Err(_negative) => {
