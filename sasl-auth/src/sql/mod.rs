@@ -1,7 +1,7 @@
 //! Users in an SQL database: SQLite, PostgreSQL, MySQL and MariaDB, asked by Dovecot's query conventions.
 //!
 //! A row's columns `password`, `user`, `username` and `domain` mean what they say, every other column is an
-//! extra field of its name; NULL is absence. [`query`] says how variables become parameters. The files in
+//! extra field of its name; NULL is absence. `query.rs` says how variables become parameters. The files in
 //! this folder are the only ones that know sqlx.
 
 mod app_password;
