@@ -13,6 +13,8 @@
 //! | [`postfix`] | a Postfix of its own |
 //! | [`exim`] | an Exim that lets users log in |
 //! | [`smtp_client`] | one SMTP command at a time |
+//! | [`certificates`] | a CA and a server's certificate |
+//! | [`postgres`], [`mariadb`], [`slapd`] | a database or directory server, stopped and started as told |
 //! | [`message`] | messages, written and read |
 //! | [`second_opinion`] | what dkimpy, Mail::DKIM and mail-auth say of a signature |
 //! | [`wait`] | patience with a limit |
@@ -41,17 +43,22 @@
 //! ```
 
 pub mod auth;
+pub mod certificates;
+mod daemon;
 pub mod dns;
 pub mod exim;
 pub mod keys;
+pub mod mariadb;
 pub mod message;
 pub mod milter;
 pub mod milter_client;
 pub mod ports;
 pub mod postfix;
+pub mod postgres;
 pub mod sasl;
 pub mod scratch;
 pub mod second_opinion;
+pub mod slapd;
 pub mod smtp_client;
 mod syslog;
 pub mod wait;

@@ -23,6 +23,7 @@ use crate::passdb::{Lookup, Unavailable};
 use crate::record::Record;
 use crate::request::Request;
 use crate::servers::Servers;
+use crate::tls;
 use crate::userdb;
 use crate::variables::Values;
 
@@ -63,10 +64,10 @@ impl Database {
             return Err("the urls are of different kinds of database".into());
         }
         if let Some(path) = &settings.tls_ca_file {
-            std::fs::metadata(path).map_err(|error| format!("tls_ca_file {}: {error}", path.display()))?;
+            tls::roots(Some(path)).map_err(|error| format!("tls_ca_file: {error}"))?;
         }
         let statement = |setting: &str, text: &str| match Query::parse(text, dialect) {
-            Ok(query) => Ok(Statement { query, plan: postgres::PlanCell::default() }),
+            Ok(query) => Ok(Statement::new(query)),
             Err(error) => Err(format!("{setting}: {error}")),
         };
         let optional = |setting: &str, text: &Option<String>| {
@@ -143,41 +144,40 @@ impl Database {
         limit: Duration,
     ) -> Result<Vec<Record>, Unavailable> {
         let parameters = statement.query.values(values);
+        let hidden = statement.query.holds_password();
         let asking = async {
             let mut fresh = false;
-            loop {
+            // One attempt on a kept connection, one on a fresh one to each server.
+            for _ in 0..=self.servers.len() {
                 let mut held =
                     self.servers.take(fresh).await.map_err(|error| self.unavailable(&error.detail))?;
-                let Some(connection) = held.connection() else {
-                    return Err(self.unavailable("no connection"));
-                };
-                let text = match connection.ask(statement, parameters.clone(), most).await {
-                    Ok(rows) if rows.cut => {
-                        held.discard();
-                        return Ok(rows.rows);
-                    }
+                let Some(connection) = held.connection() else { break };
+                match connection.ask(statement, parameters.clone(), most).await {
                     Ok(rows) => {
-                        held.keep();
+                        if rows.cut {
+                            held.discard();
+                        } else {
+                            held.keep();
+                        }
                         return Ok(rows.rows);
                     }
-                    Err(Failure::Dead(_)) if !fresh && !held.is_fresh() => {
-                        held.discard();
-                        fresh = true;
-                        continue;
-                    }
-                    Err(Failure::Dead(text)) => format!("{}: {text}", held.server_name()),
                     Err(Failure::Answer(text)) => {
                         let text = format!("{}: {text}", held.server_name());
                         held.keep();
-                        text
+                        return Err(self.unavailable(if hidden { HIDDEN } else { &text }));
                     }
-                };
-                return Err(if statement.query.holds_password() {
-                    self.unavailable("the query failed; what the server says may quote the password in it")
-                } else {
-                    self.unavailable(&text)
-                });
+                    Err(Failure::Dead(text)) if held.is_fresh() => {
+                        held.lost(if hidden { HIDDEN } else { &text });
+                    }
+                    Err(Failure::Dead(_)) => held.discard(),
+                }
+                fresh = true;
             }
+            // Every server is left alone now: this says why.
+            Err(match self.servers.take(true).await {
+                Ok(_) => self.unavailable("every connection is lost at once"),
+                Err(error) => self.unavailable(&error.detail),
+            })
         };
         match timeout(limit, asking).await {
             Ok(outcome) => outcome,
@@ -189,6 +189,9 @@ impl Database {
         Unavailable::new(format!("{}: {text}", self.name))
     }
 }
+
+/// What the log gets instead of the server's words when a query has the password in it.
+const HIDDEN: &str = "the query failed; what the server says is not shown, since it may quote the password";
 
 /// More connections than this are a mistake in the configuration.
 const MOST_CONNECTIONS: usize = 1000;
