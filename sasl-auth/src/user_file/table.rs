@@ -107,6 +107,11 @@ impl Table {
         self.index.retain(|(_, offset)| later.binary_search(offset).is_err());
     }
 
+    /// Whether it was made of these bytes.
+    pub(super) fn holds(&self, bytes: &Secret) -> bool {
+        self.bytes == *bytes
+    }
+
     /// The lines of a user, in the file's order.
     pub(super) fn lines<'a>(&'a self, user: &'a str) -> impl Iterator<Item = &'a [u8]> {
         let wanted = hash(&self.hasher, user.as_bytes());
@@ -198,6 +203,15 @@ mod tests {
     }
 
     proptest::proptest! {
+        #[test]
+        fn both_readers_of_a_line_agree(line in "[a:\\[\\]{}0-9 =#%\r\0-]{0,40}") {
+            if let passwd_file::Line::User(entry) = passwd_file::line(line.as_bytes()) {
+                proptest::prop_assert_eq!(entry.user, passwd_file::user(line.as_bytes()));
+                proptest::prop_assert!(entry.fields().all(|(name, _)| !name.contains(&b' ')));
+                proptest::prop_assert!(entry.fields().count() <= entry.extra.len());
+            }
+        }
+
         #[test]
         fn any_bytes_are_read(bytes in proptest::collection::vec(proptest::prelude::any::<u8>(), 0..200), several: bool) {
             let (table, _) = Table::new(Secret::new(bytes), &Kind { several, ..Kind::USERS });
