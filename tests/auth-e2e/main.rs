@@ -6,5 +6,6 @@ mod broken;
 mod dovecot;
 mod exim;
 mod fail2ban;
+mod outage;
 mod site;
 mod submission;

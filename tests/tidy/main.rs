@@ -21,6 +21,7 @@ const ADDRESSES: &[(&str, &[&str])] = &[
     ("regex", &["milter/src/table/pattern.rs"]),
     ("argon2", &["sasl-auth/src/password/"]),
     ("jsonwebtoken", &["sasl-auth/src/oauth/"]),
+    ("futures_util", &["sasl-auth/src/sql/"]),
     ("ldap3", &["sasl-auth/src/ldap/"]),
     ("maxminddb", &["sasl-auth/src/country.rs"]),
     ("md4", &["sasl-auth/src/password/"]),
