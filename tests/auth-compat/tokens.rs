@@ -78,7 +78,6 @@ fn good_tokens() {
 fn tokens_that_do_not_fit() {
     let pair = pair();
     for (why, token) in [
-        ("for somebody else", issued("boris@a.example", 600, SECRET)),
         ("expired", issued("anna@a.example", -600, SECRET)),
         ("signed with another key", issued("anna@a.example", 600, "another secret, which is long enough")),
         ("no token", "nonsense".to_owned()),
@@ -92,6 +91,13 @@ fn tokens_that_do_not_fit() {
             pair.same(why, |server| exchange(server, mechanism, &message), &want);
         }
     }
+    let message = first("OAUTHBEARER", "anna@a.example", &issued("boris@a.example", 600, SECRET));
+    pair.differs(
+        "S12",
+        |server| exchange(server, "OAUTHBEARER", &message),
+        r#"{"status":"invalid_token"} FAIL|1|user=anna@a.example"#,
+        r#"{"status":"invalid_token"} FAIL|1|user=anna@a.example|code=authz_fail"#,
+    );
 }
 
 #[test]
@@ -100,7 +106,8 @@ fn messages_that_are_none() {
     for message in ["nonsense", "n,,", "n,,\x01auth=Basic x\x01\x01", "n,,\x01auth=Bearer \x01\x01"] {
         pair.same(message, |server| exchange(server, "OAUTHBEARER", message), "FAIL|1");
     }
-    for message in ["nonsense", "user=anna\x01\x01", "auth=Bearer x\x01\x01"] {
+    for message in ["nonsense", "auth=Bearer x\x01\x01"] {
         pair.same(message, |server| exchange(server, "XOAUTH2", message), "FAIL|1");
     }
+    pair.same("no token", |server| exchange(server, "XOAUTH2", "user=anna\x01\x01"), "FAIL|1|user=anna");
 }
