@@ -1,5 +1,12 @@
 //! Whole logins through the pipeline, on real files and programs, without a socket.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::disallowed_methods,
+    reason = "a test may; it measures how long answers take"
+)]
+
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;

@@ -161,4 +161,10 @@ async fn lost_connections(server: &MariaDb) {
     found(users.lookup(&request("anna"), None).await);
     server.execute("KILL USER reader");
     found(users.lookup(&request("anna"), None).await);
+    server.execute("SET GLOBAL wait_timeout = 1");
+    let idle = by_name(server);
+    found(idle.lookup(&request("anna"), None).await);
+    tokio::time::sleep(std::time::Duration::from_millis(1600)).await;
+    found(idle.lookup(&request("anna"), None).await);
+    server.execute("SET GLOBAL wait_timeout = 28800");
 }

@@ -1,7 +1,7 @@
 //! Users in an SQL database: SQLite, PostgreSQL, MySQL and MariaDB, asked by Dovecot's query conventions.
 //!
 //! A row's columns `password`, `user`, `username` and `domain` mean what they say, every other column is an
-//! extra field of its name; NULL is absence. [`query`] says how variables become parameters. The files in
+//! extra field of its name; NULL is absence. `query.rs` says how variables become parameters. The files in
 //! this folder are the only ones that know sqlx.
 
 mod app_password;
@@ -15,6 +15,7 @@ mod sqlite;
 use std::fmt;
 use std::time::Duration;
 
+use base::log::escaped;
 use base::secret::Secret;
 use tokio::time::timeout;
 
@@ -97,8 +98,11 @@ impl Database {
                 return Err(self.unavailable(&format!("more than {APP_PASSWORDS} app passwords")));
             }
             for row in rows {
-                let stored = app_password::stored_password(&row).map_err(|error| self.unavailable(&error))?;
-                entry.passwords.extend(stored);
+                match app_password::stored_password(&row) {
+                    Ok(stored) => entry.passwords.extend(stored),
+                    // It opens nothing; the others still do.
+                    Err(error) => log::warn!("{}: {}", self.name, escaped(error.as_bytes(), 300)),
+                }
             }
         }
         Ok(Lookup::Found(entry))
@@ -122,11 +126,11 @@ impl Database {
         let Some(statement) = &self.iterate else { return Err(self.unavailable("no iterate_query is set")) };
         let request = Request::default();
         let rows = self.ask(statement, &Values::of(&request), LISTED_USERS, LIST_LIMIT).await?;
-        let named = |row: &Record| {
-            let missing = "iterate_query gives no column user, and none username";
-            row.listed_user().ok_or_else(|| self.unavailable(missing))
-        };
-        rows.iter().map(named).collect()
+        let users: Vec<String> = rows.iter().filter_map(Record::listed_user).collect();
+        if users.is_empty() && !rows.is_empty() {
+            return Err(self.unavailable("iterate_query gives no column user, and none username"));
+        }
+        Ok(users)
     }
 
     async fn single_row(&self, values: &Values<'_>) -> Result<Option<Record>, Unavailable> {
