@@ -304,11 +304,10 @@ fn to_text(line: &str) -> String {
             fields[1] = "COOKIE".into();
         }
         "CONT" => {
-            if let Some(data) = fields.get_mut(2).filter(|data| !data.is_empty()) {
-                if let Some(text) = STANDARD.decode(&*data).ok().and_then(|data| String::from_utf8(data).ok())
-                {
-                    *data = format!("[{}]", challenge(&text));
-                }
+            if let Some(data) = fields.get_mut(2).filter(|data| !data.is_empty())
+                && let Some(text) = STANDARD.decode(&*data).ok().and_then(|data| String::from_utf8(data).ok())
+            {
+                *data = format!("[{}]", challenge(&text));
             }
         }
         _ => {}

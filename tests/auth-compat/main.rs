@@ -13,4 +13,5 @@ mod handshake;
 mod mechanisms;
 mod names;
 mod requests;
+mod tokens;
 mod userdb;

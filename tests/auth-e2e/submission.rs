@@ -2,7 +2,8 @@
 
 use std::thread;
 
-use harness::sasl::Sasl;
+use harness::milter::Subject;
+use harness::sasl::{Sasl, token};
 use harness::smtp_client::SmtpClient;
 
 use crate::site::{PASSWORD, Site, users};
@@ -129,4 +130,38 @@ fn the_service_is_killed_and_started_again() {
     for bad in ["fatal:", "panic:", "throttling", "killed by signal"] {
         assert!(!log.contains(bad), "{bad} in the log:\n{log}");
     }
+}
+
+#[test]
+fn tokens_over_starttls() {
+    const SECRET: &str = "a secret of the tests, which is long enough";
+    if Subject::from_env().lacks("the same setting for tokens") {
+        return;
+    }
+    let conf = users()
+        .mechanisms("PLAIN OAUTHBEARER XOAUTH2")
+        .file("tokens.key", SECRET)
+        .block("", "[oauth2]\nkeys = [\"{dir}/tokens.key\"]\nissuers = [\"https://a.example\"]");
+    let site = Site::start(&conf);
+    let issued = |user: &str, issuer: &str, secret: &str| {
+        let claims = format!(r#"{{"iss":"{issuer}","sub":"1","email":"{user}","exp":4102444800}}"#);
+        token(&claims, secret.as_bytes())
+    };
+    let good = issued("plain", "https://a.example", SECRET);
+    for mechanism in ["OAUTHBEARER", "XOAUTH2"] {
+        site.postfix.submit_tls().auth(&Sasl::new(mechanism, "plain", &good)).expect(235);
+        for bad in [
+            issued("plain", "https://b.example", SECRET),
+            issued("plain", "https://a.example", "another secret, which is long enough"),
+            issued("scram", "https://a.example", SECRET),
+            issued("nosuch", "https://a.example", SECRET),
+        ] {
+            site.postfix.submit_tls().auth(&Sasl::new(mechanism, "plain", &bad)).expect(535);
+        }
+        // A good token of somebody whom no database knows.
+        let stranger = issued("nosuch", "https://a.example", SECRET);
+        site.postfix.submit_tls().auth(&Sasl::new(mechanism, "nosuch", &stranger)).expect(535);
+    }
+    let log = site.auth.log();
+    assert!(!log.contains(&good), "a token in the log:\n{log}");
 }

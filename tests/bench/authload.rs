@@ -153,6 +153,10 @@ fn load(options: &Options) -> io::Result<Value> {
     if failures.load(Ordering::Relaxed) > 0 || times.is_empty() {
         return Err(io::Error::other(format!("{failures:?} of {logins} logins were refused")));
     }
+    let cpu = cpu?;
+    if !options.pids.is_empty() && cpu.is_zero() {
+        return Err(io::Error::other("these processes did not do it"));
+    }
     let at = |part: f64| {
         let index = ((logins - 1.0) * part).round() as usize;
         times.get(index).map_or(f64::NAN, |time| time.as_secs_f64() * 1e3)
@@ -160,7 +164,7 @@ fn load(options: &Options) -> io::Result<Value> {
     Ok(json!({
         "logins": times.len(),
         "per_second": logins / wall.as_secs_f64(),
-        "server_us": cpu?.as_secs_f64() * 1e6 / logins,
+        "server_us": cpu.as_secs_f64() * 1e6 / logins,
         "p50_ms": at(0.5), "p99_ms": at(0.99), "most_ms": at(1.0),
         "slow_per_second": slow_done.load(Ordering::Relaxed) as f64 / wall.as_secs_f64(),
     }))

@@ -5,8 +5,9 @@ use std::io::IsTerminal;
 use std::path::PathBuf;
 use std::process::Command;
 
-use harness::auth::{AuthConf, AuthServer};
+use harness::auth::{AuthClient, AuthConf, AuthServer};
 use harness::milter::Subject;
+use harness::sasl::Sasl;
 use harness::scratch::Scratch;
 use serde_json::{Value, json};
 
@@ -178,6 +179,8 @@ fn verdict(bar: Bar, ours: f64, theirs: f64) -> String {
 
 /// One run of authload against a fresh server.
 fn measure(program: &PathBuf, server: &AuthServer, arguments: &str) -> Result<Value, Box<dyn Error>> {
+    // Dovecot starts its processes when it is first asked.
+    AuthClient::connect(server).assert_ok(&Sasl::new("PLAIN", "plain", "secret"));
     let pids: Vec<String> = server.processes().iter().map(ToString::to_string).collect();
     let mut command = Command::new(program);
     command.arg("--connect").arg(server.client_socket()).arg("--pids").arg(pids.join(","));

@@ -2,7 +2,7 @@
 
 use aws_lc_rs::{digest, hmac, pbkdf2};
 use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
+use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use md5::{Digest as _, Md5};
 
 /// What a client says in one exchange: its first message, then an answer to each challenge.
@@ -150,6 +150,15 @@ impl Sasl {
 #[must_use]
 pub fn plain(authzid: &str, user: &str, password: &str) -> Vec<u8> {
     format!("{authzid}\0{user}\0{password}").into_bytes()
+}
+
+/// A JSON Web Token (RFC 7519) with these claims, a JSON object, signed by HS256.
+#[must_use]
+pub fn token(claims: &str, secret: &[u8]) -> String {
+    let [head, body] = [r#"{"typ":"JWT","alg":"HS256"}"#, claims].map(|part| URL_SAFE_NO_PAD.encode(part));
+    let key = hmac::Key::new(hmac::HMAC_SHA256, secret);
+    let signature = hmac::sign(&key, format!("{head}.{body}").as_bytes());
+    format!("{head}.{body}.{}", URL_SAFE_NO_PAD.encode(signature))
 }
 
 /// HMAC-MD5 (RFC 2104), which CRAM-MD5 is made of.

@@ -122,7 +122,9 @@ impl AuthConf {
     pub(super) fn write_files(&self, folder: &Path) {
         let files = [("users".to_owned(), self.users.clone())];
         for (name, text) in files.iter().chain(&self.files) {
-            std::fs::write(folder.join(name), fill(text, folder)).unwrap();
+            let path = folder.join(name);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(path, fill(text, folder)).unwrap();
         }
     }
 

@@ -80,20 +80,25 @@ impl AuthServer {
         let processes = self.processes();
         self.signal(Signal::SIGTERM);
         let status = self.wait_for_end();
-        // Dovecot's auth process ends a little later than its parent.
-        wait_for("all processes to end", || {
-            let gone = |pid: &Pid| kill(*pid, None).is_err();
-            processes.iter().all(gone).then_some(())
-        });
+        // Dovecot's auth process outlives its parent by half a minute while it has clients.
+        if self.subject == Subject::Reference {
+            for pid in &processes {
+                let _ = kill(*pid, Signal::SIGKILL);
+            }
+        }
+        wait_for("all processes to end", || processes.iter().all(has_ended).then_some(()));
         assert!(status.success(), "ended with {status} at SIGTERM:\n{}", self.log());
     }
 
     /// SIGKILL for all processes of the server.
     pub fn kill(&mut self) {
-        for pid in self.processes().into_iter().rev() {
-            let _ = kill(pid, Signal::SIGKILL);
+        // The main process first, which would start others in their place.
+        let processes = self.processes();
+        for pid in &processes {
+            let _ = kill(*pid, Signal::SIGKILL);
         }
         self.wait_for_end();
+        wait_for("all processes to end", || processes.iter().all(has_ended).then_some(()));
     }
 
     /// Sends a signal to the main process.
@@ -254,6 +259,12 @@ impl Drop for AuthServer {
             panic!("{:?} {complaint}:\n{log}", self.subject);
         }
     }
+}
+
+/// Whether a process is gone, or would be if its parent asked how it ended.
+fn has_ended(pid: &Pid) -> bool {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    stat.rsplit_once(") ").is_none_or(|(_, rest)| rest.starts_with('Z'))
 }
 
 /// The server's file: `postrider-sasl-auth` from the target folder or `$POSTRIDER_SASL_AUTH_BIN`, or Dovecot.
