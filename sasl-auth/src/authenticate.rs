@@ -150,7 +150,7 @@ pub async fn walk(
         }
         Verdict::No => {
             if matches!(&no, None | Some((_, Why::UnknownUser, _))) {
-                pretend(chain, shared, request, proof, manners).await;
+                Box::pin(pretend(chain, shared, request, proof, manners)).await;
             }
             let (source, why, at_once) = no.unwrap_or_else(|| (Arc::from("auth"), Why::UnknownUser, false));
             Found::No { source, why, at_once }
@@ -494,7 +494,8 @@ async fn compare(
             Some(Answer::Right(_)) => Ok(true),
             Some(Answer::Wrong) => Ok(false),
             None => {
-                let right = hash(shared, Arc::new(one.parsed), &request.user, password, manners).await;
+                let right =
+                    Box::pin(hash(shared, Arc::new(one.parsed), &request.user, password, manners)).await;
                 if let (Some(key), Ok(right)) = (key, &right)
                     && let Some(cache) = lock(&shared.cache).as_mut()
                 {

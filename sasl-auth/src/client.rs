@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::ops::ControlFlow;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
 use base::clock;
@@ -49,7 +49,11 @@ pub struct Client {
     running: HashMap<u32, AbortHandle>,
     tasks: JoinSet<(u32, Turn)>,
     work: Vec<Work>,
+    stop: Pin<Box<dyn Future<Output = ()> + Send>>,
 }
+
+/// A turn under way. Boxed: most are over before the connection does anything else.
+type Turning = Pin<Box<dyn Future<Output = Turn> + Send>>;
 
 /// What a line has set going.
 enum Work {
@@ -100,6 +104,11 @@ impl Client {
         let offered = Arc::clone(&active.offered_names);
         let tick = Some(Box::pin(tokio::time::sleep(active.settings.limits.handshake_timeout)));
         drop(active);
+        let mut stopping = service.stopping.clone();
+        let stop = Box::pin(async move {
+            // An error means that the daemon's loop has ended: a stop as well.
+            drop(stopping.wait_for(|stopping| *stopping).await);
+        });
         Self {
             stream,
             service,
@@ -117,6 +126,7 @@ impl Client {
             running: HashMap::new(),
             tasks: JoinSet::new(),
             work: Vec::new(),
+            stop,
         }
     }
 
@@ -126,7 +136,7 @@ impl Client {
             let happened = self.next().await;
             let step = match happened {
                 Happened::Read(result) => match result {
-                    Ok(()) => self.work().await,
+                    Ok(()) => self.work(),
                     // What the lines before the broken one asked for is dropped with the connection.
                     Err(end) => Err(end),
                 },
@@ -152,12 +162,10 @@ impl Client {
 
     /// Waits for whatever comes first.
     async fn next(&mut self) -> Happened {
-        let mut stopping = self.service.stopping.clone();
-        let mut stop = std::pin::pin!(stopping.wait_for(|stopping| *stopping));
-        std::future::poll_fn(|cx| self.poll_next(cx, stop.as_mut())).await
+        std::future::poll_fn(|cx| self.poll_next(cx)).await
     }
 
-    fn poll_next<F: Future>(&mut self, cx: &mut Context<'_>, stop: Pin<&mut F>) -> Poll<Happened> {
+    fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Happened> {
         if self.sent < self.out.len() {
             match self.poll_write(cx) {
                 Poll::Ready(Err(error)) => return Poll::Ready(Happened::Written(Err(error))),
@@ -187,7 +195,7 @@ impl Client {
             self.tick = None;
             return Poll::Ready(Happened::Tick);
         }
-        if stop.poll(cx).is_ready() {
+        if self.stop.as_mut().poll(cx).is_ready() {
             return Poll::Ready(Happened::Stop);
         }
         Poll::Pending
@@ -237,7 +245,7 @@ impl Client {
     }
 
     /// Sets going what lines have asked for; what needs no waiting is answered here and now.
-    async fn work(&mut self) -> Result<(), End> {
+    fn work(&mut self) -> Result<(), End> {
         let arrived = clock::monotonic_now();
         let mut work = std::mem::take(&mut self.work);
         for one in work.drain(..) {
@@ -247,11 +255,11 @@ impl Client {
                     let shared = Arc::clone(&self.service.shared);
                     let within = active.settings.limits.reply_within;
                     let turn = Exchange::begin(active, shared, *request, options, initial, arrived);
-                    self.start(id, turn, arrived + within).await?;
+                    self.start(id, Box::pin(bounded(turn, arrived + within)))?;
                 }
                 Work::Continue { id, exchange, data } => {
                     let within = self.service.active.load().settings.limits.reply_within;
-                    self.start(id, exchange.go_on(data, arrived), arrived + within).await?;
+                    self.start(id, Box::pin(bounded(exchange.go_on(data, arrived), arrived + within)))?;
                 }
                 Work::End { id, fail } => {
                     if let Some(task) = self.running.remove(&id) {
@@ -276,20 +284,9 @@ impl Client {
     }
 
     /// Runs a turn: to its end if nothing has to be waited for, else as a task of its own.
-    async fn start(
-        &mut self,
-        id: u32,
-        turn: impl Future<Output = Turn> + Send + 'static,
-        deadline: Instant,
-    ) -> Result<(), End> {
-        let mut turn = Box::pin(async move {
-            tokio::time::timeout_at(deadline.into(), turn).await.unwrap_or_else(|_elapsed| {
-                log::error!("a login was not decided in time; its client will try again");
-                (Answer::TemporaryFailure { user: String::new() }, None)
-            })
-        });
-        let first = std::future::poll_fn(|cx| Poll::Ready(turn.as_mut().poll(cx))).await;
-        match first {
+    fn start(&mut self, id: u32, mut turn: Turning) -> Result<(), End> {
+        // If it has to wait, its own task asks again at once, and is the one to be woken.
+        match turn.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
             Poll::Ready(turn) => self.answer(id, turn),
             Poll::Pending => {
                 let handle = self.tasks.spawn(async move { (id, turn.await) });
@@ -393,6 +390,14 @@ impl Client {
             }
         }
     }
+}
+
+/// A turn that ends in time, whatever happens.
+async fn bounded(turn: impl Future<Output = Turn>, deadline: Instant) -> Turn {
+    tokio::time::timeout_at(deadline.into(), turn).await.unwrap_or_else(|_elapsed| {
+        log::error!("a login was not decided in time; its client will try again");
+        (Answer::TemporaryFailure { user: String::new() }, None)
+    })
 }
 
 /// What an event sets going, in a form that outlives the line.

@@ -51,9 +51,10 @@ impl Networks {
                 self.users.remove(&oldest);
             }
             self.order.push_back(user.to_owned());
+            self.users.insert(user.to_owned(), Seen::default());
         }
         let most = self.settings.per_user.max(1);
-        let seen = self.users.entry(user.to_owned()).or_default();
+        let Some(seen) = self.users.get_mut(user) else { return New::default() };
         New {
             network: remember(&mut seen.networks, network, most),
             country: country.is_some_and(|country| remember(&mut seen.countries, country, most)),

@@ -70,7 +70,8 @@ impl Exchange {
         arrived: Instant,
     ) -> Turn {
         let mut random = [0; 24];
-        if aws_lc_rs::rand::fill(&mut random).is_err() {
+        let challenges = request.mechanism.starts_with("SCRAM-") || request.mechanism == "CRAM-MD5";
+        if challenges && aws_lc_rs::rand::fill(&mut random).is_err() {
             log::error!("no random bytes; the login is deferred");
             return (Answer::TemporaryFailure { user: String::new() }, None);
         }
@@ -124,15 +125,15 @@ impl Exchange {
                     self.mechanism.checked(ok)
                 }
                 Step::Trusted(identity) => {
-                    let ok = self.trust(&identity, deadline).await;
+                    let ok = Box::pin(self.trust(&identity, deadline)).await;
                     self.mechanism.checked(ok)
                 }
                 Step::Token { user, token } => {
-                    let ok = self.check_token(&user, &token, deadline).await;
+                    let ok = Box::pin(self.check_token(&user, &token, deadline)).await;
                     self.mechanism.token_checked(ok)
                 }
                 Step::Credentials(identity, kind) => {
-                    let found = self.find(&identity, kind, deadline).await;
+                    let found = Box::pin(self.find(&identity, kind, deadline)).await;
                     if let Some(Outcome::Unavailable { .. }) = &self.outcome {
                         return self.end(arrived).await;
                     }
@@ -370,17 +371,31 @@ impl Exchange {
 
     /// Asks the chain that is in charge.
     async fn ask(&mut self, names: Names, proof: Proof<'_>, manners: Manners) -> Outcome {
+        if let Some(master) = names.master.clone() {
+            return Box::pin(self.ask_master(names, master, proof, manners)).await;
+        }
+        let active = Arc::clone(&self.active);
+        self.request.user.clone_from(&names.user);
+        if !active.denies.is_empty()
+            && let Some(denied) = Box::pin(authenticate::denied(&active, &self.request)).await
+        {
+            return self.concluded(names, denied);
+        }
+        let chain = &active.passdbs;
+        let found = authenticate::walk(chain, &active, &self.shared, &self.request, proof, manners).await;
+        self.concluded(names, found)
+    }
+
+    /// Asks the masters' chain, and whether the user whom the master acts for may log in.
+    async fn ask_master(
+        &mut self,
+        names: Names,
+        master: String,
+        proof: Proof<'_>,
+        manners: Manners,
+    ) -> Outcome {
         let active = Arc::clone(&self.active);
         let shared = Arc::clone(&self.shared);
-        let Some(master) = names.master.clone() else {
-            self.request.user.clone_from(&names.user);
-            if let Some(denied) = authenticate::denied(&active, &self.request).await {
-                return self.concluded(names, denied);
-            }
-            let found =
-                authenticate::walk(&active.passdbs, &active, &shared, &self.request, proof, manners).await;
-            return self.concluded(names, found);
-        };
         if active.masters.is_empty() {
             let why = Why::Unauthorized("there is no passdb with master = true".to_owned());
             return Outcome::Rejected(self.rejection(why, &names, "auth", false, None));
@@ -400,7 +415,7 @@ impl Exchange {
         if let Some(denied) = authenticate::denied(&active, &self.request).await {
             return self.concluded(names, denied);
         }
-        match self.acted_for(&names, manners).await {
+        match Box::pin(self.acted_for(&names, manners)).await {
             Outcome::Accepted(mut login) => {
                 login.source = source.to_string();
                 login.label = label;

@@ -323,3 +323,19 @@ async fn scram_leads_an_unknown_user_on() {
     }
     assert_eq!(challenges.first(), challenges.last(), "both look the same");
 }
+
+#[tokio::test]
+async fn a_login_in_hand_is_small() {
+    let site = Site::new(&[("users", "bob:{PLAIN}secret::::::\n")], &format!("{NO_DELAY}{FILE}"));
+    let (active, shared) = (Arc::clone(&site.active), Arc::clone(&site.shared));
+    let turn = Exchange::begin(
+        active,
+        shared,
+        request("PLAIN", "192.0.2.1"),
+        Options::default(),
+        None,
+        monotonic_now(),
+    );
+    let bytes = size_of_val(&turn);
+    assert!(bytes < 4096, "{bytes} bytes are moved about for each login");
+}

@@ -28,7 +28,8 @@ pub enum Sink {
 #[derive(Debug)]
 struct Logger {
     sink: Sink,
-    ident: String,
+    /// `ident[pid]`, made once: asking for the pid is a system call.
+    tag: String,
     colour: bool,
 }
 
@@ -43,7 +44,10 @@ static LOGGER: OnceLock<Logger> = OnceLock::new();
 /// what a reload needs.
 pub fn start(sink: Sink, ident: &str, level: LevelFilter) {
     let colour = matches!(sink, Sink::Stderr) && std::io::stderr().is_terminal();
-    let logger = LOGGER.get_or_init(|| Logger { sink, ident: ident.to_owned(), colour });
+    let logger = LOGGER.get_or_init(|| {
+        let tag = format!("{ident}[{}]", std::process::id());
+        Logger { sink, tag, colour }
+    });
     // A second logger is refused by the facade; the first one goes on working.
     drop(log::set_logger(logger));
     set_level(level);
@@ -67,7 +71,7 @@ impl Log for Logger {
             return;
         }
         match &self.sink {
-            Sink::Syslog(syslog) => syslog.write(&self.ident, record.level(), record.args()),
+            Sink::Syslog(syslog) => syslog.write(&self.tag, record.level(), record.args()),
             Sink::Stderr => {
                 let (before, after) = match (self.colour, record.level()) {
                     (true, log::Level::Error) => ("\x1b[31m", "\x1b[0m"),
@@ -79,12 +83,7 @@ impl Log for Logger {
                     log::Level::Warn => "warning: ",
                     log::Level::Info | log::Level::Debug | log::Level::Trace => "",
                 };
-                let line = format!(
-                    "{}[{}]: {before}{word}{}{after}\n",
-                    self.ident,
-                    std::process::id(),
-                    record.args()
-                );
+                let line = format!("{}: {before}{word}{}{after}\n", self.tag, record.args());
                 // A closed stderr must not end a daemon that delivers mail.
                 drop(std::io::stderr().lock().write_all(line.as_bytes()));
             }

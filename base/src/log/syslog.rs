@@ -77,11 +77,11 @@ impl Syslog {
 
     /// Sends one line, or counts it as lost when the log does not take it at once. The first
     /// line that gets through again is preceded by one that tells how many were lost.
-    pub(super) fn write(&self, ident: &str, level: Level, text: &Arguments<'_>) {
+    pub(super) fn write(&self, tag: &str, level: Level, text: &Arguments<'_>) {
         let lost = self.lost.swap(0, Ordering::Relaxed);
         if lost > 0 {
             let told = self.send(
-                ident,
+                tag,
                 Level::Warn,
                 &format_args!("{lost} log lines were lost: the system log did not take them"),
             );
@@ -89,20 +89,19 @@ impl Syslog {
                 self.lost.fetch_add(lost, Ordering::Relaxed);
             }
         }
-        if !self.send(ident, level, text) {
+        if !self.send(tag, level, text) {
             self.lost.fetch_add(1, Ordering::Relaxed);
         }
     }
 
-    fn send(&self, ident: &str, level: Level, text: &Arguments<'_>) -> bool {
+    fn send(&self, tag: &str, level: Level, text: &Arguments<'_>) -> bool {
         let severity = match level {
             Level::Error => 3,
             Level::Warn => 4,
             Level::Info => 6,
             Level::Debug | Level::Trace => 7,
         };
-        let mut line = format!("<{}>{ident}[{}]: {text}", self.facility.0 * 8 + severity, std::process::id())
-            .into_bytes();
+        let mut line = format!("<{}>{tag}: {text}", self.facility.0 * 8 + severity).into_bytes();
         line.truncate(LONGEST_LINE);
         let mut socket = match self.socket.lock() {
             Ok(socket) => socket,
@@ -147,8 +146,8 @@ mod tests {
         let path = dir.path().join("log");
         let daemon = UnixDatagram::bind(&path).unwrap();
         let log = Syslog::new(&path, Facility::MAIL);
-        log.write("opendkim", Level::Info, &format_args!("hello"));
-        assert_eq!(receive(&daemon), format!("<22>opendkim[{}]: hello", std::process::id()));
+        log.write("opendkim[7]", Level::Info, &format_args!("hello"));
+        assert_eq!(receive(&daemon), "<22>opendkim[7]: hello");
     }
 
     #[test]

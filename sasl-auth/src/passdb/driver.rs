@@ -79,14 +79,15 @@ impl Driver {
     /// The back end could not answer. Commands and PAM keep the passdb's timeout; for the others the
     /// caller does.
     pub async fn lookup(&self, request: &Request, password: Option<&Secret>) -> Result<Lookup, Unavailable> {
+        // What waits for others is boxed: every login carries this future about.
         match self {
             Self::PasswdFile(file) => file.lookup(request, password).await,
             Self::Pam(_) => Ok(Lookup::OnlyVerifies),
-            Self::System(system) => system.lookup(request, base::clock::unix_now()).await,
-            Self::Sql(database) => database.lookup(request, password).await,
-            Self::Ldap { directory, .. } => directory.lookup(request, password).await,
+            Self::System(system) => Box::pin(system.lookup(request, base::clock::unix_now())).await,
+            Self::Sql(database) => Box::pin(database.lookup(request, password)).await,
+            Self::Ldap { directory, .. } => Box::pin(directory.lookup(request, password)).await,
             Self::Static(constant) => Ok(constant.lookup(request, password)),
-            Self::Command(command) => command.lookup(request, password).await,
+            Self::Command(command) => Box::pin(command.lookup(request, password)).await,
         }
     }
 
@@ -96,9 +97,9 @@ impl Driver {
     /// The back end could not answer, or the driver cannot check passwords.
     pub async fn verify(&self, request: &Request, password: &Secret) -> Result<Verdict, Unavailable> {
         match self {
-            Self::Pam(pam) => pam.verify(request, password).await,
-            Self::Ldap { directory, .. } => directory.verify(request, password).await,
-            Self::Command(command) => command.verify(request, password).await,
+            Self::Pam(pam) => Box::pin(pam.verify(request, password)).await,
+            Self::Ldap { directory, .. } => Box::pin(directory.verify(request, password)).await,
+            Self::Command(command) => Box::pin(command.verify(request, password)).await,
             Self::PasswdFile(_) | Self::System(_) | Self::Sql(_) | Self::Static(_) => {
                 Err(Unavailable::new("this driver hands out passwords and checks none"))
             }
