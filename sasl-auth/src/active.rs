@@ -9,7 +9,7 @@ use crate::config::settings::{self, Settings};
 use crate::country::Countries;
 use crate::fields::Fields;
 use crate::hashing::Pool;
-use crate::mechanism::{self, Abilities, Description};
+use crate::mechanism::{self, Description};
 use crate::metrics::Metrics;
 use crate::networks::Networks;
 use crate::oauth::Tokens;
@@ -18,7 +18,7 @@ use crate::request::Request;
 use crate::throttle::Throttle;
 use crate::username::Usernames;
 use crate::variables::{Template, Values};
-use crate::{passdb, userdb};
+use crate::{config, passdb, userdb};
 
 /// The configuration in force; replaced as a whole by a reload.
 #[derive(Debug)]
@@ -125,13 +125,12 @@ impl Active {
         }
         let userdbs = settings.userdb.iter().map(Userdb::new).collect::<Result<Vec<_>, _>>()?;
         let tokens = settings.oauth2.as_ref().map(Tokens::new).transpose()?;
-        let abilities = abilities(&settings);
         let mut offered = Vec::new();
         for name in &settings.mechanisms {
             let Some(description) = mechanism::offered(name) else {
                 return Err(format!("mechanism {name} is not known"));
             };
-            if let Err(why) = mechanism::offerable(name, &abilities) {
+            if let Err(why) = mechanism::offerable(name, &config::abilities(name, &settings)) {
                 log::warn!("mechanism {name} is not offered: {why}");
                 continue;
             }
@@ -144,32 +143,6 @@ impl Active {
         }
         let offered_names = offered.iter().map(|description| description.name).collect();
         Ok(Self { settings, usernames, offered, offered_names, denies, masters, passdbs, userdbs, tokens })
-    }
-}
-
-/// What the configured passdbs can do for mechanisms.
-#[must_use]
-pub fn abilities(settings: &Settings) -> Abilities {
-    let chain = || settings.passdb.iter().filter(|passdb| !passdb.deny && !passdb.master);
-    Abilities {
-        verification: chain().next().is_some(),
-        credentials: chain().any(|passdb| hands_out_passwords(&passdb.driver)),
-        lookup: chain().any(|passdb| hands_out_passwords(&passdb.driver)),
-        tokens: settings.oauth2.is_some(),
-    }
-}
-
-/// Whether a driver gives stored passwords, which CRAM-MD5 and SCRAM need.
-fn hands_out_passwords(driver: &settings::PassdbDriver) -> bool {
-    use settings::PassdbDriver as Driver;
-    match driver {
-        Driver::Pam(_) => false,
-        Driver::Ldap(ldap) => !ldap.auth_bind && ldap.auth_bind_dn.is_none(),
-        Driver::PasswdFile(_)
-        | Driver::System
-        | Driver::Sql(_)
-        | Driver::Static { .. }
-        | Driver::Command(_) => true,
     }
 }
 

@@ -8,8 +8,9 @@
 //!  "remote_port":40000,"local_ip":null,"local_port":0,"session":"","client_id":"","secured":true}
 //! ```
 //!
-//! `op` is `verify` (is this password right?), `lookup` (of a passdb: which password is stored?), `user`
-//! (of a userdb: home, uid, gid) or `list` (all users; no user is named). A password that is not UTF-8
+//! `op` is `verify` (is this password right?), `lookup` (of a passdb: is there such a user, and which
+//! password is stored? asked when there is no clear-text password), `user` (of a userdb: home, uid, gid)
+//! or `list` (all users; no user is named). A password that is not UTF-8
 //! comes as `password_base64`. The answer is one JSON object:
 //!
 //! ```json
@@ -18,7 +19,7 @@
 //!
 //! `result` is `ok`, `unknown`, `mismatch` (wrong password), `refused` (may not log in though the password
 //! may be right) or `error`; `reason` is for the log. An answer to `lookup` holds `password` (with or
-//! without `{SCHEME}`) when the program hands out passwords; without it `verify` is asked. An answer to
+//! without `{SCHEME}`) when the program hands out passwords, as CRAM-MD5 and SCRAM need. An answer to
 //! `list` holds `users`. Values are texts, numbers, or `true` for a field without a value; a field that is
 //! `false` or `null` is absent. An answer is at most 64 KiB, a list 4 MiB. Exit status 0 says that the
 //! answer counts; anything else is a temporary failure, 111 by custom.
@@ -116,12 +117,16 @@ impl Command {
         Program::new(name, &settings.command, settings.processes, timeout).map(|program| Self { program })
     }
 
-    /// Asks which password is stored.
+    /// Asks which password is stored. With a clear-text password nothing is asked here: that is
+    /// [`Self::verify`]'s question, and one run of the program is enough.
     ///
     /// # Errors
     /// The program failed, or said so.
     pub async fn lookup(&self, request: &Request, password: Option<&Secret>) -> Result<Lookup, Unavailable> {
-        let answer = self.ask(Operation::Lookup, request, password, ANSWER_BYTES).await?;
+        if password.is_some() {
+            return Ok(Lookup::OnlyVerifies);
+        }
+        let answer = self.ask(Operation::Lookup, request, None, ANSWER_BYTES).await?;
         match answer.result {
             Outcome::Ok => {}
             Outcome::Unknown | Outcome::Mismatch => return Ok(Lookup::Unknown),

@@ -14,6 +14,7 @@ pub mod country;
 pub mod field_templates;
 pub mod fields;
 pub mod hashing;
+pub mod import;
 pub mod ldap;
 pub mod lookup;
 pub mod mechanism;

@@ -18,6 +18,7 @@ use sasl_auth::active::{Active, Shared};
 use sasl_auth::cli::{self, Invocation, Task};
 use sasl_auth::config::settings::{Listen, ListenKind};
 use sasl_auth::config::{self, Loaded, Settings};
+use sasl_auth::import;
 use sasl_auth::server::{self, Listeners};
 use sasl_auth::tools::{self, Said};
 use sasl_auth::userdb_session::SocketFile;
@@ -86,7 +87,10 @@ fn run(invocation: &Invocation) -> Result<u8, Failure> {
             let password = ask_new_password(asked.against.is_none())?;
             tools::password(asked, &password).map(|said| print(&said)).map_err(|error| (exit::DATAERR, error))
         }
-        Task::Import { doveconf } => Err((exit::UNAVAILABLE, read_text(doveconf)?)),
+        Task::Import { doveconf } => {
+            let text = import::doveconf(&read_text(doveconf)?, &mut |path| read_text(path).ok());
+            Ok(print(&Said { text, code: 0 }))
+        }
         Task::PamWorker => {
             sasl_auth::passdb::pam::worker_main(std::io::stdin(), std::io::stdout())
                 .map_err(|error| (exit::OSERR, error.to_string()))?;

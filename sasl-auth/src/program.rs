@@ -299,7 +299,8 @@ mod tests {
     #[tokio::test]
     async fn a_long_queue_ends_in_time() {
         let busy = program("sleep 600", 1, 200);
-        let (one, two) = tokio::join!(busy.ask(&Secret::default(), 1), busy.ask(&Secret::default(), 1));
+        let question = Secret::default();
+        let (one, two) = tokio::join!(busy.ask(&question, 1), busy.ask(&question, 1));
         assert!(one.is_err() && two.is_err());
     }
 }

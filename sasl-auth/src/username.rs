@@ -4,7 +4,7 @@ use std::fmt;
 
 use crate::config::settings::Names;
 use crate::request::Request;
-use crate::variables::{Template, Values};
+use crate::variables::{Template, TemplateError, Values};
 
 /// The longest name in bytes, before and after `username_format`. Longer ones are no mail user's.
 const LONGEST: usize = 1024;
@@ -12,8 +12,7 @@ const LONGEST: usize = 1024;
 /// The rules of `[names]`, compiled.
 #[derive(Debug, Clone)]
 pub struct Usernames {
-    /// `None` when names are kept as they are.
-    format: Option<Template>,
+    format: Format,
     chars: Chars,
     /// Pairs of from and to; the last pair of a character counts, as in Dovecot.
     translation: Vec<(char, char)>,
@@ -58,6 +57,30 @@ impl fmt::Display for BadName {
 }
 
 impl std::error::Error for BadName {}
+
+/// `username_format`.
+#[derive(Debug, Clone)]
+enum Format {
+    /// Names stay as they are.
+    Keep,
+    /// `%Lu`, the default: worth a way of its own, since every request takes it.
+    Lower,
+    /// Any other.
+    Template(Template),
+}
+
+impl Format {
+    fn parse(text: &str) -> Result<Self, TemplateError> {
+        let template = Template::parse(text)?;
+        Ok(if text.is_empty() || template == Template::parse("%u")? {
+            Self::Keep
+        } else if template == Template::parse("%Lu")? {
+            Self::Lower
+        } else {
+            Self::Template(template)
+        })
+    }
+}
 
 /// What `username_chars` allows.
 #[derive(Debug, Clone)]
@@ -118,14 +141,8 @@ impl Names {
     /// The setting and what is wrong with it: an unreadable template, a range that is empty, a
     /// translation with a character that has no partner.
     pub fn compile(&self) -> Result<Usernames, String> {
-        let format = if self.username_format.is_empty() {
-            None
-        } else {
-            Some(
-                Template::parse(&self.username_format)
-                    .map_err(|error| format!("username_format: {error}"))?,
-            )
-        };
+        let format =
+            Format::parse(&self.username_format).map_err(|error| format!("username_format: {error}"))?;
         let letters: Vec<char> = self.username_translation.chars().collect();
         let (pairs, odd) = letters.as_chunks::<2>();
         if let Some(letter) = odd.first() {
@@ -198,9 +215,13 @@ impl Usernames {
             name.push(letter);
         }
         self.strip_detail(&mut name);
-        if let Some(format) = &self.format {
-            let filled = Request { user: name, original_user: raw.to_owned(), ..request.clone() };
-            name = format.expand(&Values::of(&filled));
+        match &self.format {
+            Format::Keep => {}
+            Format::Lower => name.make_ascii_lowercase(),
+            Format::Template(template) => {
+                let filled = Request { user: name, original_user: raw.to_owned(), ..request.clone() };
+                name = template.expand(&Values::of(&filled));
+            }
         }
         match name.chars().find(|letter| letter.is_control()) {
             Some(letter) => Err(BadName::Character(letter)),
@@ -273,6 +294,23 @@ mod tests {
         let rules = Names { username_format: String::new(), username_chars: String::new(), ..names() };
         assert_eq!(user(&rules, "A b").as_deref(), Ok("A b"));
         assert_eq!(user(&rules, "A\nb"), Err(BadName::Character('\n')));
+    }
+
+    #[test]
+    fn short_ways_and_templates_give_the_same() {
+        for (format, want) in [
+            ("", "JöÖ@X"),
+            ("%u", "JöÖ@X"),
+            ("%Lu", "jöÖ@x"),
+            ("%{user | lower}", "jöÖ@x"),
+            ("%LTu", "jöÖ@x"),
+        ] {
+            let rules = Names { username_format: format.into(), ..names() };
+            assert_eq!(user(&rules, "JöÖ@X").as_deref(), Ok(want), "{format}");
+        }
+        let rules = Names { username_format: "%{orig_user}-%s".into(), ..names() };
+        let request = Request { service: "smtp".into(), ..Request::default() };
+        assert_eq!(rules.compile().unwrap().normalise_for("a", &request).unwrap().user, "a-smtp");
     }
 
     #[test]

@@ -165,9 +165,14 @@ impl Checks<'_> {
         let place = table.place("address");
         let Some(folder) = path.parent() else { return };
         if !folder.is_dir() {
-            self.report.error(&place, format!("the folder {} is not there", folder.display())).help(
-                "below /run it must be made at each start: RuntimeDirectory= of the systemd unit does that",
-            );
+            let text = format!("the folder {} is not there", folder.display());
+            if path.starts_with("/run") {
+                self.report
+                    .warning(&place, text)
+                    .help("it must be made at each start: RuntimeDirectory= of the systemd unit does that");
+            } else {
+                self.report.error(&place, text);
+            }
             return;
         }
         if let (Ok(inside), ListenKind::Client, Some(uid), Some(gid)) =

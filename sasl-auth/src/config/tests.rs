@@ -110,7 +110,7 @@ filter = "(uid=%{user})"
 attributes = { password = "userPassword", userdb_home = "/home/%{ldap:uid}", user = true }
 [[passdb]]
 driver = "static"
-password = "{SHA}x"
+password = "{PLAIN-MD5}1a1dc91c907325c69271ddf0c944bc72"
 fields.nologin = true
 fields.delay = 5
 [[passdb]]

@@ -147,8 +147,11 @@ mod tests {
     proptest::proptest! {
         #[test]
         fn any_line_is_read_or_refused(line in proptest::collection::vec(proptest::prelude::any::<u8>(), 0..80), date in "[0-9TZ: +-]{0,20}") {
-            let _ = read(&line);
-            let _ = moment(&date);
+            if let Ok(Some(password)) = read(&line) {
+                proptest::prop_assert!(!password.text.is_empty() && password.label.is_some());
+            }
+            let is_date = date.contains('-');
+            proptest::prop_assert!(!is_date || moment(&date).is_none_or(|second| second < 253_402_300_800));
         }
     }
 }

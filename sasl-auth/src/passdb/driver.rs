@@ -105,3 +105,103 @@ impl Driver {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::future::Future as _;
+    use std::task::{Context, Poll, Waker};
+    use std::time::Duration;
+
+    use super::*;
+    use crate::config::settings::{self, Results, Rule, Skip};
+    use crate::fields::Fields;
+
+    fn passdb(driver: PassdbDriver) -> Passdb {
+        Passdb {
+            name: "test".into(),
+            driver,
+            default_scheme: "PLAIN".into(),
+            result: Results {
+                success: Rule::ReturnOk,
+                failure: Rule::Continue,
+                internalfail: Rule::Continue,
+            },
+            skip: Skip::Never,
+            deny: false,
+            master: false,
+            mechanisms: Vec::new(),
+            services: Vec::new(),
+            username_filter: Vec::new(),
+            username_format: String::new(),
+            default_fields: Fields::new(),
+            override_fields: Fields::new(),
+            timeout: Duration::from_secs(4),
+        }
+    }
+
+    fn users(path: &std::path::Path) -> PassdbDriver {
+        PassdbDriver::PasswdFile(settings::PasswdFile {
+            path: path.display().to_string(),
+            app_passwords: None,
+        })
+    }
+
+    #[tokio::test]
+    async fn a_passwd_file_that_has_not_changed_is_asked_without_suspending() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("users");
+        std::fs::write(&path, "joe:{PLAIN}x\n").unwrap();
+        let driver = Driver::new(&passdb(users(&path))).unwrap();
+        assert!(driver.hands_out_passwords());
+        let request = Request { user: "joe".into(), ..Request::default() };
+        let first = driver.lookup(&request, None).await;
+        let mut future = std::pin::pin!(driver.lookup(&request, None));
+        assert_eq!(future.as_mut().poll(&mut Context::from_waker(Waker::noop())), Poll::Ready(first));
+        assert!(driver.verify(&request, &Secret::from("x")).await.is_err());
+    }
+
+    #[tokio::test]
+    async fn commands_look_up_or_verify() {
+        let script = r#"read q; case $q in *lookup*) echo '{"result":"unknown"}';; *) echo '{"result":"mismatch"}';; esac"#;
+        let command = ["/bin/sh", "-c", script].map(str::to_owned).to_vec();
+        let driver =
+            Driver::new(&passdb(PassdbDriver::Command(settings::Command { command, processes: 1 }))).unwrap();
+        let request = Request { user: "joe".into(), ..Request::default() };
+        let password = Secret::from("x");
+        assert_eq!(driver.lookup(&request, None).await, Ok(Lookup::Unknown));
+        assert_eq!(driver.lookup(&request, Some(&password)).await, Ok(Lookup::OnlyVerifies));
+        assert_eq!(driver.verify(&request, &password).await, Ok(Verdict::Wrong(String::new())));
+    }
+
+    #[tokio::test]
+    async fn pam_only_verifies() {
+        let own = settings::Pam { service: "smtp-%s".into(), session: false, setcred: false, processes: 1 };
+        let driver = Driver::new(&passdb(PassdbDriver::Pam(own))).unwrap();
+        assert!(!driver.hands_out_passwords());
+        assert_eq!(driver.lookup(&Request::default(), None).await, Ok(Lookup::OnlyVerifies));
+    }
+
+    #[test]
+    fn mistakes_are_found_at_the_start() {
+        for driver in [
+            users(std::path::Path::new("/etc/%{domian}")),
+            PassdbDriver::Pam(settings::Pam {
+                service: "%q".into(),
+                session: false,
+                setcred: false,
+                processes: 1,
+            }),
+            PassdbDriver::Pam(settings::Pam {
+                service: "*".into(),
+                session: false,
+                setcred: false,
+                processes: 0,
+            }),
+            PassdbDriver::Static { password: Secret::default(), fields: Fields::new() },
+            PassdbDriver::Command(settings::Command { command: vec!["relative".into()], processes: 1 }),
+        ] {
+            let passdb = passdb(driver);
+            assert!(Driver::new(&passdb).is_err(), "{passdb:?}");
+        }
+    }
+}

@@ -52,9 +52,9 @@ fn entry(line: &[u8], today: u64) -> Entry {
     let passwd_file::Line::User(user) = passwd_file::line(line) else { return entry };
     let locked = user.password.starts_with(b"!") || user.password.starts_with(b"*");
     if !locked && !user.password.is_empty() {
-        entry
-            .passwords
-            .push(StoredPassword { text: Secret::new(user.password.as_ref()), ..StoredPassword::default() });
+        // What crypt(3) reads, whatever the passdb's default scheme is.
+        let text = Secret::new([b"{CRYPT}", user.password.as_ref()].concat());
+        entry.passwords.push(StoredPassword { text, ..StoredPassword::default() });
     }
     let reason =
         if locked { Some("account has no password or is locked") } else { Ages::read(line).refusal(today) };
@@ -132,13 +132,13 @@ mod tests {
             match part {
                 None => assert_eq!(found, None, "{line}"),
                 Some(part) => {
-                    assert!(found.as_ref().is_some_and(|found| found.contains(part)), "{line}: {found:?}")
+                    assert!(found.as_ref().is_some_and(|found| found.contains(part)), "{line}: {found:?}");
                 }
             }
         }
         assert!(entry(b"a:!$y$x:19000:::::", TODAY).passwords.is_empty());
         assert!(entry(b"a::19000:::::", TODAY).passwords.is_empty());
-        assert_eq!(entry(b"a:$y$x:19000:::::", TODAY).passwords[0].text, Secret::from("$y$x"));
+        assert_eq!(entry(b"a:$y$x:19000:::::", TODAY).passwords[0].text, Secret::from("{CRYPT}$y$x"));
     }
 
     #[tokio::test]

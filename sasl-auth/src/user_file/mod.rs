@@ -8,6 +8,7 @@ use std::io::{self, Read as _};
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
+use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
 use base::passwd_file;
@@ -25,8 +26,10 @@ pub(crate) use path::{BadPath, fill};
 const KEPT: usize = 256;
 /// The largest file that is read.
 const LARGEST_BYTES: u64 = 1 << 30;
-/// Attempts to read a file that changes meanwhile.
+/// Attempts to read a file that changes meanwhile, or has just changed and does not end with an end of line.
 const ATTEMPTS: usize = 4;
+/// The time between two attempts.
+const SETTLE: Duration = Duration::from_millis(25);
 
 /// What is in a file, and what to make of it.
 #[derive(Debug, Clone, Copy)]
@@ -260,10 +263,14 @@ impl Loaded {
             (&mut file).take(LARGEST_BYTES).read_to_end(&mut bytes)?;
             let bytes = Secret::new(bytes);
             let stamp = Stamp::of(&metadata);
-            if Stamp::of(&file.metadata()?) == stamp || attempt == ATTEMPTS {
+            let quiet = Stamp::of(&file.metadata()?) == stamp;
+            // Somebody who writes in place is not done before the last end of line.
+            let whole = bytes.expose().ends_with(b"\n") || !stamp.is_fresh();
+            if (quiet && whole) || attempt == ATTEMPTS {
                 break (bytes, stamp, metadata.mode());
             }
             attempt += 1;
+            std::thread::sleep(SETTLE);
         };
         let fresh = stamp.is_fresh();
         let (table, complaints) = Table::new(bytes, kind);

@@ -199,6 +199,15 @@ mod tests {
 
     proptest::proptest! {
         #[test]
+        fn both_readers_of_a_line_agree(line in "[a:\\[\\]{}0-9 =#%\r\0-]{0,40}") {
+            if let passwd_file::Line::User(entry) = passwd_file::line(line.as_bytes()) {
+                proptest::prop_assert_eq!(entry.user, passwd_file::user(line.as_bytes()));
+                proptest::prop_assert!(entry.fields().all(|(name, _)| !name.contains(&b' ')));
+                proptest::prop_assert!(entry.fields().count() <= entry.extra.len());
+            }
+        }
+
+        #[test]
         fn any_bytes_are_read(bytes in proptest::collection::vec(proptest::prelude::any::<u8>(), 0..200), several: bool) {
             let (table, _) = Table::new(Secret::new(bytes), &Kind { several, ..Kind::USERS });
             for line in table.all() {

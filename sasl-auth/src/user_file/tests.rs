@@ -59,7 +59,7 @@ async fn a_change_that_leaves_the_stamp_is_seen_a_second_later() {
         table: Table::new(Secret::from("a:0\n"), &Kind::USERS).0,
     };
     file.loaded.store(Some(Arc::new(stale)));
-    tokio::time::sleep(std::time::Duration::from_millis(2100)).await;
+    tokio::time::sleep(Duration::from_millis(2100)).await;
     assert_eq!(look(&files, "a").await.as_deref(), Some("a:1"));
     assert!(!files.content(&request("a")).await.unwrap().unwrap().fresh);
 }
@@ -112,6 +112,25 @@ async fn one_file_a_domain_and_no_more_than_256_kept() {
     assert_eq!(kept.files.len(), KEPT);
     assert!(kept.files.contains_key(&folder.path().join("d0")), "the one used all the time went");
     assert!(!kept.files.contains_key(&folder.path().join("d1")));
+}
+
+#[tokio::test]
+async fn a_file_that_is_being_written_is_waited_for() {
+    use std::io::Write as _;
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("users");
+    let files = UserFiles::open(path.to_str().unwrap(), Kind::USERS).unwrap();
+    let mut file = fs::File::create(&path).unwrap();
+    file.write_all(b"a:secr").unwrap();
+    let writer = tokio::task::spawn_blocking(move || {
+        std::thread::sleep(Duration::from_millis(30));
+        file.write_all(b"et\nb:x\n").unwrap();
+    });
+    assert_eq!(look(&files, "a").await.as_deref(), Some("a:secret"));
+    writer.await.unwrap();
+    // Without an end of line at the end for good: read as it is.
+    fs::write(&path, "a:1\nb:2").unwrap();
+    assert_eq!(look(&files, "b").await.as_deref(), Some("b:2"));
 }
 
 #[tokio::test]

@@ -89,3 +89,57 @@ impl Driver {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::config::settings::{self, Results, Rule, Skip};
+    use crate::fields::Fields;
+
+    fn driver(driver: UserdbDriver) -> Driver {
+        let settings = Userdb {
+            name: "test".into(),
+            driver,
+            result: Results {
+                success: Rule::ReturnOk,
+                failure: Rule::Continue,
+                internalfail: Rule::Continue,
+            },
+            skip: Skip::Never,
+            username_format: String::new(),
+            default_fields: Fields::new(),
+            override_fields: Fields::new(),
+            timeout: Duration::from_secs(4),
+        };
+        Driver::new(&settings).unwrap()
+    }
+
+    #[tokio::test]
+    async fn each_driver_says_what_it_needs() {
+        let request = Request { user: "joe@x".into(), ..Request::default() };
+        let prefetch = driver(UserdbDriver::Prefetch);
+        assert!(prefetch.is_prefetch() && !prefetch.needs_passdb());
+        assert_eq!(prefetch.lookup(&request).await, Ok(None));
+        assert!(prefetch.list().await.is_err());
+        let mut fields = Fields::new();
+        fields.set("home", Some("/h/%n".into()));
+        let asks = driver(UserdbDriver::Static { fields: fields.clone(), allow_all_users: false });
+        assert!(asks.needs_passdb() && !asks.is_prefetch());
+        assert_eq!(asks.lookup(&request).await.unwrap().unwrap().fields.value("home"), Some("/h/joe"));
+        assert!(asks.list().await.is_err());
+        assert!(!driver(UserdbDriver::Static { fields, allow_all_users: true }).needs_passdb());
+    }
+
+    #[tokio::test]
+    async fn one_file_a_domain_cannot_be_listed() {
+        let own = settings::PasswdFile { path: "/nonexistent/%d".into(), app_passwords: None };
+        let files = driver(UserdbDriver::PasswdFile(own));
+        assert!(files.list().await.unwrap_err().detail.contains("variables in its path"));
+        let request = Request { user: "joe@x".into(), ..Request::default() };
+        assert_eq!(files.lookup(&request).await, Ok(None));
+        let own = settings::PasswdFile { path: "/nonexistent/users".into(), app_passwords: None };
+        assert!(driver(UserdbDriver::PasswdFile(own)).lookup(&request).await.is_err());
+    }
+}

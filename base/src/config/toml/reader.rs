@@ -213,9 +213,10 @@ impl Reader<'_> {
             && !setting.only.is_empty()
             && !setting.only.contains(&word)
         {
+            let private = setting.kind.is_secret().then(|| key.clone().into_private());
             self.report
                 .error(
-                    &if setting.kind.is_secret() { key.clone().into_private() } else { key.clone() },
+                    private.as_ref().unwrap_or(&key),
                     format!("{} does not go with {selector} {word}", setting.name),
                 )
                 .help(format!("it is for {selector} {}", or(setting.only)));

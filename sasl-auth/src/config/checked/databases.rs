@@ -1,19 +1,23 @@
 //! What makes no sense, or opens more than it should, in a passdb or userdb.
 
-use base::config::Report;
+use base::config::nearest::nearest;
 use base::config::toml::Table;
+use base::config::{Report, Span};
+use base::secret::Secret;
 
 use super::super::settings::{
     Command, Ldap, Passdb, PassdbDriver, PasswdFile, Settings, Sql, Userdb, UserdbDriver,
 };
 use super::{is_loopback, offer, templates, url_host};
 use crate::fields::Fields;
+use crate::mechanism;
+use crate::password::{Scheme, Stored, schemes};
 
 /// Reports what is wrong with one passdb.
 pub(super) fn passdb(passdb: &Passdb, settings: &Settings, table: &Table, report: &mut Report) {
     every(table, report);
     for (index, name) in passdb.mechanisms.iter().enumerate() {
-        if !offer::MECHANISMS.contains(&name.as_str()) {
+        if mechanism::offered(name).is_none() {
             report.error(&table.element_place("mechanisms", index), format!("unknown mechanism {name}"));
         }
     }
@@ -48,8 +52,8 @@ pub(super) fn passdb(passdb: &Passdb, settings: &Settings, table: &Table, report
                     .error(table.header(), "static needs password, or nopassword in fields")
                     .help("fields = { nopassword = true } lets anybody in, with any password");
             }
-            if let Some(name) = password.expose_text().and_then(scheme_of) {
-                scheme(name, settings, table, "password", report);
+            if !password.is_empty() {
+                stored(password, passdb, settings, table, report);
             }
         }
         PassdbDriver::Command(command) => program(command, table, report),
@@ -104,7 +108,7 @@ fn kinds_of_passdb(passdb: &Passdb, settings: &Settings, table: &Table, report: 
     if passdb.deny && !offer::knows_users(passdb) {
         report
             .error(&table.key_place("deny"), "this driver cannot tell who is in it without a password")
-            .help("deny wants passwd-file, system, sql, ldap with a filter, or static");
+            .help("deny goes with all drivers but pam and ldap without a filter");
     }
     if passdb.master && settings.names.master_user_separator.is_none() {
         report
@@ -207,57 +211,41 @@ fn static_fields(fields: &Fields, table: &Table, report: &mut Report) {
     }
 }
 
-/// The `SCHEME` of `{SCHEME}data`.
-fn scheme_of(password: &str) -> Option<&str> {
-    password.strip_prefix('{')?.split_once('}').map(|(name, _)| name)
+/// Complains about the password of a static passdb when it cannot be read, or is weak.
+fn stored(password: &Secret, passdb: &Passdb, settings: &Settings, table: &Table, report: &mut Report) {
+    let place = table.place("password");
+    match Stored::parse(password.expose(), &passdb.default_scheme) {
+        // A default scheme that is unknown has been complained about.
+        Err(_) if Scheme::with_suffix(&passdb.default_scheme).is_none() => {}
+        Err(error) => {
+            report.error(&place, format!("password: {error}"));
+        }
+        Ok(stored) if stored.is_weak() && !settings.allow_weak_schemes => {
+            weak(&place, &format!("password: {}", stored.scheme_name()), report);
+        }
+        Ok(_) => {}
+    }
+}
+
+fn weak(place: &Span, what: &str, report: &mut Report) {
+    report
+        .error(place, format!("{what} is quickly broken"))
+        .help("allow_weak_schemes = true (before the first section) accepts it all the same");
 }
 
 /// Complains about a scheme that nobody knows, and about a weak one that is not allowed.
 fn scheme(name: &str, settings: &Settings, table: &Table, setting: &str, report: &mut Report) {
-    let plain = name.to_ascii_uppercase();
-    let plain = plain.split('.').next().unwrap_or("");
     let place = table.place(setting);
-    if !SCHEMES.contains(&plain) && !WEAK_SCHEMES.contains(&plain) {
-        let note = report.error(&place, format!("{setting}: unknown scheme {name}"));
-        let known = SCHEMES.iter().chain(&WEAK_SCHEMES).copied();
-        if let Some(near) = base::config::nearest::nearest(name, known) {
-            note.help(format!("did you mean {near}?"));
+    match Scheme::with_suffix(name) {
+        None => {
+            let note = report.error(&place, format!("{setting}: unknown scheme {name}"));
+            if let Some(near) = nearest(name, schemes()) {
+                note.help(format!("did you mean {near}?"));
+            }
         }
-    } else if WEAK_SCHEMES.contains(&plain) && !settings.allow_weak_schemes && table.is_set(setting) {
-        report
-            .error(&place, format!("{setting}: {name} is quickly broken"))
-            .help("allow_weak_schemes = true (before the first section) accepts it all the same");
+        Some((scheme, _)) if scheme.is_weak() && !settings.allow_weak_schemes && table.is_set(setting) => {
+            weak(&place, &format!("{setting}: {name}"), report);
+        }
+        Some(_) => {}
     }
 }
-
-/// Schemes of stored passwords.
-const SCHEMES: [&str; 24] = [
-    "PLAIN",
-    "CLEAR",
-    "CLEARTEXT",
-    "PLAIN-TRUNC",
-    "CRYPT",
-    "SHA256-CRYPT",
-    "SHA512-CRYPT",
-    "BLF-CRYPT",
-    "ARGON2",
-    "ARGON2I",
-    "ARGON2ID",
-    "PBKDF2",
-    "SCRAM-SHA-1",
-    "SCRAM-SHA-256",
-    "SHA",
-    "SHA1",
-    "SHA256",
-    "SHA512",
-    "SSHA",
-    "SSHA256",
-    "SSHA512",
-    "CRAM-MD5",
-    "DIGEST-MD5",
-    "OTP",
-];
-
-/// Those that `allow_weak_schemes` is for.
-const WEAK_SCHEMES: [&str; 8] =
-    ["DES-CRYPT", "MD5-CRYPT", "MD5", "SMD5", "PLAIN-MD4", "PLAIN-MD5", "LDAP-MD5", "HMAC-MD5"];

@@ -4,6 +4,8 @@ mod databases;
 mod offer;
 mod templates;
 
+pub use offer::{NOTHING_TO_OFFER, abilities};
+
 use std::time::Duration;
 
 use base::config::Report;
@@ -119,7 +121,7 @@ fn listeners(settings: &Settings, document: &Document, report: &mut Report) {
     let tables: Vec<&Table> = document.tables("listen").collect();
     if tables.is_empty() && document.is_whole() {
         report
-            .error_anywhere("nothing to listen at")
+            .warning_anywhere("there is no [[listen]]: the service manager must hand over a socket")
             .help("write [[listen]] and below it address = \"unix:/path\"");
     }
     let read = tables.iter().filter(|table| table.address("address").is_some());

@@ -4,19 +4,10 @@ use base::config::Report;
 use base::config::toml::{Document, or};
 
 use super::super::settings::{Passdb, PassdbDriver, Settings};
+use crate::mechanism::{self, Abilities};
 
-/// Every mechanism that is built in, in the order of the manual page.
-pub(super) const MECHANISMS: [&str; 9] = [
-    "PLAIN",
-    "LOGIN",
-    "CRAM-MD5",
-    "SCRAM-SHA-1",
-    "SCRAM-SHA-256",
-    "XOAUTH2",
-    "OAUTHBEARER",
-    "EXTERNAL",
-    "ANONYMOUS",
-];
+/// The error of a configuration that lets nobody log in.
+pub const NOTHING_TO_OFFER: &str = "no mechanism is left to offer";
 
 /// Complains about unknown mechanisms and warns of those that will not be offered.
 pub(super) fn mechanisms(settings: &Settings, document: &Document, report: &mut Report) {
@@ -28,25 +19,30 @@ pub(super) fn mechanisms(settings: &Settings, document: &Document, report: &mut 
     let mut offered = 0;
     let mut known = 0;
     for name in &settings.mechanisms {
-        if !MECHANISMS.contains(&name.as_str()) {
+        if mechanism::offered(name).is_none() {
             report.error(&place(name), format!("unknown mechanism {name}")).help(instead(name));
             continue;
         }
         known += 1;
-        match unservable(name, settings) {
-            None => offered += 1,
+        match mechanism::offerable(name, &abilities(name, settings)) {
+            Ok(()) => offered += 1,
+            // The defaults stand nowhere; that nothing is left of them is said below.
+            Err(_) if !top.is_set("mechanisms") => {}
             // Having no passdb at all is complained about elsewhere.
-            Some(_) if settings.passdb.is_empty() && settings.oauth2.is_none() => {}
-            Some(why) => {
+            Err(_) if settings.passdb.is_empty() && settings.oauth2.is_none() => {}
+            Err(why) => {
                 report.warning(&place(name), format!("{name} is not offered: {why}"));
             }
         }
     }
     let complete = document.is_whole() && known == settings.mechanisms.len();
     if offered == 0 && complete && !settings.passdb.is_empty() && !top.is_wrong("mechanisms") {
-        report
-            .error(&top.place("mechanisms"), "no mechanism is left to offer")
-            .help("Postfix does not start its SMTP server without one");
+        let note = if top.is_set("mechanisms") {
+            report.error(&top.place("mechanisms"), NOTHING_TO_OFFER)
+        } else {
+            report.error_anywhere(format!("{NOTHING_TO_OFFER}: no passdb lets users in by PLAIN or LOGIN"))
+        };
+        note.help("Postfix does not start its SMTP server without one");
     }
 }
 
@@ -60,36 +56,43 @@ fn instead(name: &str) -> String {
         _ if name.ends_with("-PLUS") => "channel binding is not offered: the greeting goes out before \
              the client has said which version of the protocol it speaks"
             .to_owned(),
-        _ => format!("it may be {}", or(&MECHANISMS)),
+        _ => {
+            let names: Vec<&str> = mechanism::descriptions().iter().map(|one| one.name).collect();
+            format!("it may be {}", or(&names))
+        }
     }
 }
 
-/// Why a mechanism cannot be offered with these settings; `None` when it can.
-pub(super) fn unservable(name: &str, settings: &Settings) -> Option<&'static str> {
-    let mut usable = settings.passdb.iter().filter(|passdb| {
-        !passdb.deny && (passdb.mechanisms.is_empty() || passdb.mechanisms.iter().any(|one| one == name))
-    });
-    match name {
-        "XOAUTH2" | "OAUTHBEARER" if settings.oauth2.is_none() => Some("there is no [oauth2]"),
-        "XOAUTH2" | "OAUTHBEARER" | "ANONYMOUS" => None,
-        "PLAIN" | "LOGIN" if usable.next().is_some() => None,
-        "EXTERNAL" if usable.any(knows_users) => None,
-        "EXTERNAL" => Some("no passdb for it knows users without their passwords"),
-        "PLAIN" | "LOGIN" => Some("no passdb is for it"),
-        _ if usable.any(hands_out_passwords) => None,
-        _ => Some("no passdb for it hands out stored passwords"),
+/// What the passdbs that take part in a mechanism can do for it (not those that deny or that are for
+/// master users), for
+/// [`offerable`](mechanism::offerable).
+#[must_use]
+pub fn abilities(mechanism: &str, settings: &Settings) -> Abilities {
+    let takes_part = |passdb: &&Passdb| {
+        let named = &passdb.mechanisms;
+        !passdb.deny
+            && !passdb.master
+            && (named.is_empty() || named.iter().any(|name| name.eq_ignore_ascii_case(mechanism)))
+    };
+    let any = |can: fn(&Passdb) -> bool| settings.passdb.iter().filter(takes_part).any(can);
+    Abilities {
+        verification: any(|_| true),
+        credentials: any(hands_out_passwords),
+        lookup: any(knows_users),
+        tokens: settings.oauth2.is_some(),
     }
 }
 
-/// Whether the passdb can tell of a user without a password.
+/// Whether the passdb can tell of a user without a password. A command may; its answers say so.
 pub(super) fn knows_users(passdb: &Passdb) -> bool {
     match &passdb.driver {
         PassdbDriver::PasswdFile(_)
         | PassdbDriver::System
         | PassdbDriver::Sql(_)
-        | PassdbDriver::Static { .. } => true,
+        | PassdbDriver::Static { .. }
+        | PassdbDriver::Command(_) => true,
         PassdbDriver::Ldap(ldap) => !ldap.filter.is_empty(),
-        PassdbDriver::Pam(_) | PassdbDriver::Command(_) => false,
+        PassdbDriver::Pam(_) => false,
     }
 }
 
@@ -97,8 +100,11 @@ pub(super) fn knows_users(passdb: &Passdb) -> bool {
 /// never does.
 fn hands_out_passwords(passdb: &Passdb) -> bool {
     match &passdb.driver {
-        PassdbDriver::PasswdFile(_) | PassdbDriver::Sql(_) | PassdbDriver::Static { .. } => true,
+        PassdbDriver::PasswdFile(_)
+        | PassdbDriver::Sql(_)
+        | PassdbDriver::Static { .. }
+        | PassdbDriver::Command(_) => true,
         PassdbDriver::Ldap(ldap) => !ldap.auth_bind,
-        PassdbDriver::Pam(_) | PassdbDriver::System | PassdbDriver::Command(_) => false,
+        PassdbDriver::Pam(_) | PassdbDriver::System => false,
     }
 }

@@ -1,4 +1,7 @@
 //! Passwords that PAM checks, each in a process of its own: a module may hang or crash, it hurts one login.
+//!
+//! pam_unix waits up to three seconds before it refuses, unless its line says `nodelay`; the service
+//! delays failures itself. It reads other users' passwords as root only.
 
 mod worker;
 
