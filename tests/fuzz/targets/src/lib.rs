@@ -3,12 +3,14 @@
 //! Each takes any bytes, feeds them to the code, and panics when the code does or when it breaks a
 //! promise. `tests/smoke.rs` runs them in `make test`, `../fuzz_targets` under libFuzzer.
 
+mod auth;
 mod configuration;
 mod data_set;
 mod dkim;
 mod fields;
 mod packets;
 
+pub use auth::{auth_configuration, auth_session, mechanism, passwd_file, stored_password, token, variables};
 pub use configuration::configuration;
 pub use data_set::data_set;
 pub use dkim::{header_and_body, key_record, signature, tag_list};
@@ -19,7 +21,7 @@ pub use packets::packets;
 pub type Target = (&'static str, fn(&[u8]));
 
 /// All targets.
-pub const TARGETS: [Target; 9] = [
+pub const TARGETS: [Target; 16] = [
     ("packets", packets),
     ("tag_list", tag_list),
     ("signature", signature),
@@ -29,6 +31,13 @@ pub const TARGETS: [Target; 9] = [
     ("configuration", configuration),
     ("data_set", data_set),
     ("header_and_body", header_and_body),
+    ("auth_session", auth_session),
+    ("mechanism", mechanism),
+    ("stored_password", stored_password),
+    ("token", token),
+    ("variables", variables),
+    ("passwd_file", passwd_file),
+    ("auth_configuration", auth_configuration),
 ];
 
 /// The first byte, which chooses among variants, and the rest.

@@ -57,6 +57,41 @@ fn header_and_body() {
     run("header_and_body", 10_000);
 }
 
+#[test]
+fn auth_session() {
+    run("auth_session", 20_000);
+}
+
+#[test]
+fn mechanism() {
+    run("mechanism", 40_000);
+}
+
+#[test]
+fn stored_password() {
+    run("stored_password", 10_000);
+}
+
+#[test]
+fn token() {
+    run("token", 5_000);
+}
+
+#[test]
+fn variables() {
+    run("variables", 30_000);
+}
+
+#[test]
+fn passwd_file() {
+    run("passwd_file", 40_000);
+}
+
+#[test]
+fn auth_configuration() {
+    run("auth_configuration", 1_000);
+}
+
 /// Every target has a test above and seeds in its folder, and no folder is left over.
 #[test]
 fn each_target_has_seeds() {

@@ -1,0 +1,294 @@
+//! Whole logins through the pipeline, on real files and programs, without a socket.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use base::clock::monotonic_now;
+use base::config::Source;
+use sasl_auth::active::{Active, Shared};
+use sasl_auth::config;
+use sasl_auth::outcome::{Answer, Login, Rejection, Why};
+use sasl_auth::pipeline::{Exchange, Options, Turn};
+use sasl_auth::request::Request;
+
+/// A configuration in a scratch folder.
+struct Site {
+    folder: tempfile::TempDir,
+    active: Arc<Active>,
+    shared: Arc<Shared>,
+}
+
+impl Site {
+    /// `{}` in the configuration and in the files' contents is the scratch folder.
+    fn new(files: &[(&str, &str)], text: &str) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let at = folder.path().display().to_string();
+        for (name, content) in files {
+            write(folder.path(), name, &content.replace("{}", &at));
+        }
+        let text = format!(
+            "mechanisms = [\"PLAIN\", \"LOGIN\", \"CRAM-MD5\", \"SCRAM-SHA-256\"]\n{}\n[[listen]]\naddress = \"unix:/run/none\"\nkind = \"client\"\n",
+            text.replace("{}", &at)
+        );
+        let loaded = config::load(&Source::new("test.toml", text));
+        assert!(loaded.settings.is_some(), "{}", loaded.report.render(false));
+        let settings = loaded.settings.unwrap();
+        let shared = Arc::new(Shared::new(&settings).unwrap());
+        let active = Arc::new(Active::new(settings).unwrap());
+        Self { folder, active, shared }
+    }
+
+    async fn begin(&self, request: Request, initial: Option<&[u8]>) -> Turn {
+        let (active, shared) = (Arc::clone(&self.active), Arc::clone(&self.shared));
+        let initial = initial.map(<[u8]>::to_vec);
+        Exchange::begin(active, shared, request, Options::default(), initial, monotonic_now()).await
+    }
+
+    async fn plain(&self, user: &str, password: &str) -> Answer {
+        self.plain_for("", user, password, "192.0.2.1").await
+    }
+
+    async fn plain_for(&self, authzid: &str, user: &str, password: &str, from: &str) -> Answer {
+        let initial = format!("{authzid}\0{user}\0{password}");
+        self.begin(request("PLAIN", from), Some(initial.as_bytes())).await.0
+    }
+}
+
+fn write(folder: &Path, name: &str, content: &str) {
+    let path = folder.join(name);
+    fs::write(&path, content).unwrap();
+    let mode = if content.starts_with("#!") { 0o700 } else { 0o600 };
+    fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
+}
+
+fn request(mechanism: &'static str, from: &str) -> Request {
+    Request { mechanism, service: "smtp".into(), remote_ip: Some(from.parse().unwrap()), ..Request::default() }
+}
+
+#[track_caller]
+fn accepted(answer: Answer) -> Login {
+    match answer {
+        Answer::Ok(login, _) => login,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[track_caller]
+fn rejected(answer: Answer) -> Rejection {
+    match answer {
+        Answer::Fail(rejection) => rejection,
+        other => panic!("{other:?}"),
+    }
+}
+
+const NO_DELAY: &str = "[throttle]\nfailure_delay = 0\n";
+const FILE: &str = "[[passdb]]\ndriver = \"passwd-file\"\npath = \"{}/users\"\n";
+
+#[tokio::test]
+async fn who_gets_in_and_who_does_not() {
+    let users = "bob:{PLAIN}secret::::::\nclosed:{PLAIN}secret::::::nologin reason=Closed_for_good\n\
+                 inside:{PLAIN}secret::::::allow_nets=198.51.100.0/24\nother:{PLAIN}secret::::::user=robert\n";
+    let site = Site::new(&[("users", users)], &format!("{NO_DELAY}{FILE}"));
+    assert_eq!(accepted(site.plain("bob", "secret").await).user, "bob");
+    let login = accepted(site.plain("BOB", "secret").await);
+    assert_eq!((login.user.as_str(), login.original_user.as_str()), ("bob", "BOB"));
+    assert_eq!(accepted(site.plain("other", "secret").await).user, "robert");
+    assert_eq!(rejected(site.plain("bob", "Secret").await).why, Why::Mismatch(String::new()));
+    assert_eq!(rejected(site.plain("nobody", "secret").await).why, Why::UnknownUser);
+    let closed = rejected(site.plain("closed", "secret").await);
+    assert_eq!((closed.why.code(), closed.reason.as_deref()), (Some("user_disabled"), Some("Closed_for_good")));
+    assert_eq!(rejected(site.plain("closed", "wrong").await).why.code(), None, "says nothing to strangers");
+    assert!(matches!(rejected(site.plain("inside", "secret").await).why, Why::Address(_)));
+    accepted(site.plain_for("", "inside", "secret", "198.51.100.7").await);
+    assert!(matches!(rejected(site.plain("b(b", "secret").await).why, Why::BadName(_)));
+    assert!(matches!(rejected(site.plain("bob", "").await).why, Why::Mismatch(_)));
+}
+
+#[tokio::test]
+async fn a_changed_file_counts_at_once() {
+    let site = Site::new(&[("users", "bob:{PLAIN}old::::::\n")], &format!("{NO_DELAY}{FILE}"));
+    accepted(site.plain("bob", "old").await);
+    write(site.folder.path(), "users", "bob:{PLAIN}newer::::::\n");
+    rejected(site.plain("bob", "old").await);
+    accepted(site.plain("bob", "newer").await);
+    fs::remove_file(site.folder.path().join("users")).unwrap();
+    assert!(matches!(site.plain("bob", "newer").await, Answer::TemporaryFailure { .. }));
+}
+
+#[tokio::test]
+async fn app_passwords_open_for_their_service_until_they_expire() {
+    let apps = "bob:{PLAIN}for-smtp:phone:smtp:\nbob:{PLAIN}for-imap:tablet:imap:\nbob:{PLAIN}gone:old::2020-01-01\n";
+    let passdb = format!("{NO_DELAY}{FILE}app_passwords = \"{{}}/apps\"\n");
+    let site = Site::new(&[("users", "bob:{PLAIN}secret::::::\n"), ("apps", apps)], &passdb);
+    assert_eq!(accepted(site.plain("bob", "secret").await).label, None);
+    assert_eq!(accepted(site.plain("bob", "for-smtp").await).label.as_deref(), Some("phone"));
+    rejected(site.plain("bob", "for-imap").await);
+    rejected(site.plain("bob", "gone").await);
+}
+
+#[tokio::test]
+async fn deny_master_and_chains() {
+    let config = format!(
+        "{NO_DELAY}master_user_separator = \"*\"\n[[passdb]]\ndriver = \"passwd-file\"\npath = \"{{}}/denied\"\ndeny = true\n\
+         [[passdb]]\ndriver = \"passwd-file\"\npath = \"{{}}/masters\"\nmaster = true\n{FILE}\
+         [[passdb]]\nname = \"more-users\"\ndriver = \"passwd-file\"\npath = \"{{}}/more\"\n"
+    );
+    // Top-level settings stand before the first section.
+    let config = config.replace("[throttle]\nfailure_delay = 0\nmaster_user_separator = \"*\"\n", "master_user_separator = \"*\"\n[throttle]\nfailure_delay = 0\n");
+    let files = [
+        ("denied", "mallory:::::::\n"),
+        ("masters", "boss:{PLAIN}key::::::\n"),
+        ("users", "bob:{PLAIN}secret::::::\nmallory:{PLAIN}secret::::::\n"),
+        ("more", "eve:{PLAIN}secret::::::\nbob:{PLAIN}second::::::\n"),
+    ];
+    let site = Site::new(&files, &config);
+    assert_eq!(rejected(site.plain("mallory", "secret").await).why.code(), Some("user_disabled"));
+    assert_eq!(accepted(site.plain("eve", "secret").await).source, "more-users");
+    assert_eq!(accepted(site.plain("bob", "second").await).source, "more-users");
+    for (authzid, user) in [("bob", "boss"), ("", "bob*boss")] {
+        let login = accepted(site.plain_for(authzid, user, "key", "192.0.2.1").await);
+        assert_eq!((login.user.as_str(), login.master_user.as_deref()), ("bob", Some("boss")));
+    }
+    rejected(site.plain_for("bob", "boss", "secret", "192.0.2.1").await);
+    assert_eq!(rejected(site.plain_for("zzz", "boss", "key", "192.0.2.1").await).why.code(), Some("authz_fail"));
+    assert_eq!(rejected(site.plain_for("mallory", "boss", "key", "192.0.2.1").await).why.code(), Some("user_disabled"));
+    assert!(matches!(rejected(site.plain_for("eve", "bob", "secret", "192.0.2.1").await).why, Why::UnknownUser | Why::Mismatch(_)));
+    rejected(site.plain("boss", "key").await);
+}
+
+/// Answers as `mode` says, and counts how often it was asked.
+const PROGRAM: &str = "#!/bin/sh\ncat > /dev/null\necho x >> {}/asked\ncase \"$(cat {}/mode)\" in\n\
+                       right) echo '{\"result\":\"ok\"}' ;;\nwrong) echo '{\"result\":\"mismatch\"}' ;;\n*) exit 111 ;;\nesac\n";
+const COMMAND: &str = "[[passdb]]\ndriver = \"command\"\ncommand = [\"{}/program\"]\n";
+
+fn asked(site: &Site) -> usize {
+    fs::read_to_string(site.folder.path().join("asked")).map_or(0, |text| text.lines().count())
+}
+
+#[tokio::test]
+async fn without_a_cache_an_outage_is_temporary() {
+    let site = Site::new(&[("program", PROGRAM), ("mode", "right")], &format!("{NO_DELAY}{COMMAND}"));
+    accepted(site.plain("bob", "secret").await);
+    write(site.folder.path(), "mode", "away");
+    assert!(matches!(site.plain("bob", "secret").await, Answer::TemporaryFailure { .. }));
+    write(site.folder.path(), "mode", "right");
+    accepted(site.plain("bob", "secret").await);
+}
+
+#[tokio::test]
+async fn the_cache_answers_again_and_outlives_an_outage() {
+    let config = format!("{NO_DELAY}[cache]\nttl = 1\nnegative_ttl = 1\nstale_ttl = 60\n{COMMAND}");
+    let site = Site::new(&[("program", PROGRAM), ("mode", "right")], &config);
+    accepted(site.plain("bob", "secret").await);
+    let once = asked(&site);
+    accepted(site.plain("bob", "secret").await);
+    assert_eq!(asked(&site), once, "answered from the cache");
+    write(site.folder.path(), "mode", "wrong");
+    rejected(site.plain("bob", "guess").await);
+    let twice = asked(&site);
+    rejected(site.plain("bob", "guess").await);
+    assert_eq!(asked(&site), twice, "a wrong one as well");
+    tokio::time::sleep(Duration::from_millis(1100)).await;
+    write(site.folder.path(), "mode", "away");
+    accepted(site.plain("bob", "secret").await);
+    assert!(asked(&site) > twice, "the program was asked first");
+    assert!(matches!(site.plain("bob", "other").await, Answer::TemporaryFailure { .. }));
+    assert!(matches!(site.plain("eve", "secret").await, Answer::TemporaryFailure { .. }));
+}
+
+#[tokio::test]
+async fn failures_wait_and_good_passwords_of_others_do_not() {
+    let users = "bob:{PLAIN}secret::::::\neve:{PLAIN}secret::::::\n";
+    let config = format!("[throttle]\nfailure_delay = \"200ms\"\n{FILE}");
+    let site = Site::new(&[("users", users)], &config);
+    for round in 0..4u32 {
+        let start = Instant::now();
+        rejected(site.plain("bob", "wrong").await);
+        assert!(start.elapsed() >= Duration::from_millis(200), "round {round}");
+    }
+    let start = Instant::now();
+    accepted(site.plain("eve", "secret").await);
+    accepted(site.plain_for("", "bob", "secret", "198.51.100.9").await);
+    assert!(start.elapsed() < Duration::from_millis(150), "{:?}", start.elapsed());
+}
+
+#[tokio::test]
+async fn many_guesses_at_one_user_from_one_address_are_put_off() {
+    let config = format!("[limits]\nreply_within = 2\n[throttle]\nfailure_delay = \"10ms\"\n{FILE}");
+    let site = Arc::new(Site::new(&[("users", "bob:{PLAIN}secret::::::\n")], &config));
+    for _ in 0..4 {
+        rejected(site.plain("bob", "wrong").await);
+    }
+    let start = Instant::now();
+    let mut guesses = tokio::task::JoinSet::new();
+    for _ in 0..20 {
+        let site = Arc::clone(&site);
+        guesses.spawn(async move { site.plain("bob", "wrong").await });
+    }
+    let answers = guesses.join_all().await;
+    assert!(start.elapsed() < Duration::from_secs(3));
+    let looked_at = answers.iter().filter(|answer| matches!(answer, Answer::Fail(_))).count();
+    assert!(looked_at <= 3, "{looked_at} of 20 were looked at within two seconds");
+}
+
+#[tokio::test]
+async fn an_unknown_user_costs_what_a_known_one_costs() {
+    // Cost 8: some 15 ms a check.
+    let users = "bob:{BLF-CRYPT}$2y$08$QrSy2NsvRDGEpx7RsRsmCO1p2C7rM.DJbZLgCKzeQTSZ4s49vCvwK::::::\n";
+    let site = Site::new(&[("users", users)], &format!("{NO_DELAY}{FILE}"));
+    rejected(site.plain("bob", "wrong").await);
+    let took = async |user: &str| {
+        let mut times = Vec::new();
+        for _ in 0..5 {
+            let start = Instant::now();
+            rejected(site.plain(user, "wrong").await);
+            times.push(start.elapsed());
+        }
+        times.into_iter().min().unwrap()
+    };
+    let (known, unknown) = (took("bob").await, took("nobody").await);
+    assert!(unknown > known / 2 && known > unknown / 2, "{known:?} for a known, {unknown:?} for an unknown user");
+}
+
+#[tokio::test]
+async fn weak_schemes_need_a_word() {
+    let users = "bob:{PLAIN-MD5}5ebe2294ecd0e0f08eab7690d2a6ee69::::::\n";
+    let site = Site::new(&[("users", users)], &format!("{NO_DELAY}{FILE}"));
+    rejected(site.plain("bob", "secret").await);
+    let site = Site::new(&[("users", users)], &format!("allow_weak_schemes = true\n{NO_DELAY}{FILE}"));
+    accepted(site.plain("bob", "secret").await);
+}
+
+#[tokio::test]
+async fn a_mechanism_that_needs_more_than_a_one_way_hash() {
+    let users = "bob:{SHA256}K7gNU3sdo+OL0wNhqoVWhr3g6s1xYv72ol/pe/Unols=::::::\n";
+    let site = Site::new(&[("users", users)], &format!("{NO_DELAY}{FILE}"));
+    accepted(site.plain("bob", "secret").await);
+    let (answer, exchange) = site.begin(request("CRAM-MD5", "192.0.2.1"), None).await;
+    assert!(matches!(answer, Answer::Challenge(_)));
+    let response = b"bob 0123456789abcdef0123456789abcdef".to_vec();
+    let (answer, _) = exchange.unwrap().go_on(response, monotonic_now()).await;
+    let Why::Mismatch(detail) = rejected(answer).why else { panic!() };
+    assert_eq!(detail, "Requested CRAM-MD5 scheme, but we have only SHA256");
+}
+
+#[tokio::test]
+async fn scram_leads_an_unknown_user_on() {
+    let site = Site::new(&[("users", "bob:{PLAIN}secret::::::\n")], &format!("{NO_DELAY}{FILE}"));
+    let mut challenges = Vec::new();
+    for user in ["bob", "nobody"] {
+        let first = format!("n,,n={user},r=abcdefghijkl");
+        let (answer, exchange) = site.begin(request("SCRAM-SHA-256", "192.0.2.1"), Some(first.as_bytes())).await;
+        let Answer::Challenge(challenge) = answer else { panic!("{answer:?}") };
+        let challenge = String::from_utf8(challenge).unwrap();
+        let nonce = challenge.split(',').next().unwrap().to_owned();
+        challenges.push(challenge.split(',').map(|part| part.len()).collect::<Vec<_>>());
+        let proof = format!("c=biws,{nonce},p=AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=");
+        let (answer, _) = exchange.unwrap().go_on(proof.into_bytes(), monotonic_now()).await;
+        rejected(answer);
+    }
+    assert_eq!(challenges.first(), challenges.last(), "both look the same");
+}
