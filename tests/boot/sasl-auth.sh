@@ -139,7 +139,7 @@ sasl_log() {
     begin "sasl-auth: fail2ban finds who failed"
     local filter=/etc/fail2ban/filter.d/postrider-sasl-auth.conf address
     logs_in joe@example.com wrong 535 PLAIN --xclient-addr 192.0.2.66
-    logs_in root 'Password mismatch' 535 LOGIN --xclient-addr 2001:db8::66
+    logs_in root 'Password mismatch' 535 LOGIN --xclient-addr IPV6:2001:db8::66
     logs_in 'x: auth(joe,192.0.2.99): unknown user' wrong 535 PLAIN --xclient-addr 192.0.2.67
     logs_in joe@example.com right 235 PLAIN --xclient-addr 192.0.2.68
     cp "$RUN/root$filter" "$RUN/filter.conf"
