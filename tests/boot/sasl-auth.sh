@@ -30,16 +30,16 @@ add_user() { # USER PASSWORD SCHEME
 # sasl_journal OPTION...: what the service has logged, and systemd about it.
 sasl_journal() { on journalctl -q --no-pager -u postrider-sasl-auth.service "$@"; }
 sasl_said() { sasl_journal -o cat | grep -q "$1"; }
-# no_complaints: no warning in the log since the last call.
+# no_complaints: no warning in the log since from_now_on.
 no_complaints() {
-    same "warnings in the log" "" "$(sasl_journal -p warning -o cat --after-cursor "$cursor")"
-    new_cursor
+    same "warnings in the log" "" "$(sasl_journal -p warning -o cat --since "$since")"
+    from_now_on
 }
-new_cursor() { cursor=$(on journalctl -q --no-pager -n 0 --show-cursor | sed -n 's/^-- cursor: //p'); }
+from_now_on() { since=@$(date +%s.%6N); }
 
 sasl_without_users() {
     begin "sasl-auth: the first login starts the service, which knows nobody"
-    new_cursor
+    from_now_on
     on postconf -M 'submission/inet=submission inet n - y - - smtpd'
     on postconf -P submission/inet/smtpd_tls_security_level=encrypt submission/inet/smtpd_sasl_auth_enable=yes \
         submission/inet/milter_macro_daemon_name=ORIGINATING
@@ -99,7 +99,7 @@ sasl_restart() {
     logs_in joe@example.com right 235
     check "it is another process" test "$pid" != "$(main_pid postrider-sasl-auth)"
     same "the socket" "$before 660 postfix postfix" "$(on stat -c '%i %a %U %G' "$SASL_SOCKET")"
-    new_cursor
+    from_now_on
 }
 
 sasl_reload() {
@@ -120,7 +120,7 @@ sasl_reload() {
     logs_in joe@example.com right 235
     on cp /root/good.toml "$SASL_CONF"
     same "the process, after two reloads" "$pid" "$(main_pid postrider-sasl-auth)"
-    new_cursor
+    from_now_on
 }
 
 sasl_away() {
@@ -131,7 +131,7 @@ sasl_away() {
     on mv /etc/postrider/elsewhere /etc/postrider/sasl-users
     logs_in new@example.com right 535
     logs_in joe@example.com right 235
-    new_cursor
+    from_now_on
 }
 
 # What fail2ban finds in the journal; it looks where the filter's journalmatch says.
@@ -143,7 +143,7 @@ sasl_log() {
     logs_in 'x: auth(joe,192.0.2.99): unknown user' wrong 535 PLAIN --xclient-addr 192.0.2.67
     logs_in joe@example.com right 235 PLAIN --xclient-addr 192.0.2.68
     cp "$RUN/root$filter" "$RUN/filter.conf"
-    on journalctl -q --no-pager -o short-iso --after-cursor "$cursor" \
+    on journalctl -q --no-pager -o short-iso --since "$since" \
         "$(on sed -n 's/^journalmatch = //p' "$filter")" > "$RUN/journal"
     same "addresses that our filter finds" "192.0.2.66 2001:db8::66 192.0.2.67" \
         "$(fail2ban-regex -o ip "$RUN/journal" "$RUN/filter.conf" | tr '\n' ' ' | sed 's/ *$//')"
@@ -158,7 +158,7 @@ sasl_log() {
 sasl_look_ups() {
     begin "sasl-auth: the socket for look-ups, as README.Debian has it"
     on useradd --system vmail
-    on sed -i -e '/^#\[\[listen\]\]$/,/^#default_fields/ s/^#//' -e '/^$/d' "$SASL_CONF"
+    on sed -i '/^#\[\[listen\]\]$/,/^#fields/ s/^#\([^ ]\)/\1/' "$SASL_CONF"
     on systemctl stop postrider-sasl-auth.service 2> /dev/null
     on systemctl enable --now postrider-sasl-auth-userdb.socket 2> /dev/null
     same "the socket" "600 root root" "$(rights /run/postrider-sasl-auth/auth-userdb)"
@@ -206,7 +206,7 @@ sasl_system_passwords() {
     on cp /root/good.toml "$SASL_CONF"
     on systemctl restart postrider-sasl-auth
     logs_in joe@example.com right 235
-    new_cursor
+    from_now_on
 }
 
 sasl_after_upgrade() {
