@@ -12,7 +12,7 @@ help:
 	@echo 'make test           install what the tests need, build, run all tests (BOOT=no: not the booted one)'
 	@echo 'make demo           send a message through a private Postfix and show each station'
 	@echo 'make deb            Debian packages in target/debian/'
-	@echo 'make bench          comparison with opendkim (BENCH="--quick" for a short one)'
+	@echo 'make bench          comparison with opendkim and dovecot (BENCH="sasl --quick": one of them, short)'
 	@echo 'make build          all programs in target/release/'
 	@echo 'make install-needs  only install the Debian packages that the above need'
 
@@ -48,5 +48,5 @@ deb:
 bench:
 	$(NEEDS) $(LISTS)/build $(LISTS)/bench
 	$(CARGO) build $(CARGO_FLAGS) --release
-	$(CARGO) build $(CARGO_FLAGS) --release -p postrider-tests --bin milterload --bin bench
+	$(CARGO) build $(CARGO_FLAGS) --release -p postrider-tests --bin milterload --bin authload --bin bench
 	target/release/bench $(BENCH)

@@ -187,8 +187,8 @@ impl Passdb {
     /// `request` with the user's name as this passdb wants it; `None` when it is as it is.
     #[must_use]
     pub fn renamed(&self, request: &Request) -> Option<Request> {
-        let user = self.format.as_ref()?.expand(&Values::of(request));
-        Some(Request { user, ..request.clone() })
+        let name = self.format.as_ref()?.expand(&Values::of(request));
+        Some(renamed(request, name, matches!(self.settings.driver, settings::PassdbDriver::PasswdFile(_))))
     }
 
     /// Adds `default_fields` and `override_fields` to what the driver gave.
@@ -226,8 +226,8 @@ impl Userdb {
     /// See [`Passdb::renamed`].
     #[must_use]
     pub fn renamed(&self, request: &Request) -> Option<Request> {
-        let user = self.format.as_ref()?.expand(&Values::of(request));
-        Some(Request { user, ..request.clone() })
+        let name = self.format.as_ref()?.expand(&Values::of(request));
+        Some(renamed(request, name, matches!(self.settings.driver, settings::UserdbDriver::PasswdFile(_))))
     }
 
     /// See [`Passdb::complete`].
@@ -322,6 +322,16 @@ fn sharing(settings: &settings::Passdb) -> Sharing {
         })
     });
     if names_only { Sharing::User } else { Sharing::Connection }
+}
+
+/// A passwd-file's lines go by the new name and its path by the old one; for all others the user has the
+/// new name.
+fn renamed(request: &Request, name: String, is_file: bool) -> Request {
+    if is_file {
+        Request { key: Some(name), ..request.clone() }
+    } else {
+        Request { user: name, ..request.clone() }
+    }
 }
 
 fn template(text: &str) -> Result<Option<Template>, String> {

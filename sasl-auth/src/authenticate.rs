@@ -118,6 +118,7 @@ pub async fn walk(
         let renamed = passdb.renamed(request);
         let request = renamed.as_ref().unwrap_or(request);
         let source = Arc::clone(&passdb.name);
+        let proof = if walk.is_verified() { Proof::Known } else { proof };
         let said = match ask(passdb, active, shared, request, proof, manners).await {
             Word::Yes(mut fields, label) => {
                 passdb.complete(&mut fields, request);
@@ -451,10 +452,16 @@ async fn compare(
     password: &Secret,
     manners: Manners,
 ) -> Word {
-    if entry.fields.has("nopassword") {
-        return Word::Yes(entry.fields, None);
-    }
     let at_once = entry.fields.has("nodelay");
+    if entry.fields.has("nopassword") {
+        if entry.passwords.iter().all(|one| one.text.is_empty()) {
+            return Word::Yes(entry.fields, None);
+        }
+        let subject = crate::report::subject(&passdb.name, &request.user, request);
+        log::error!(
+            "{subject}: nopassword is set, but there is a password, which counts; take one of them away"
+        );
+    }
     let mut failure: Option<String> = None;
     let mut slow = Vec::new();
     let mut opened: Option<Option<String>> = None;

@@ -40,8 +40,12 @@ pub enum Verdict {
 /// A walk along a chain.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Walk {
+    /// A rule has said so: `return-ok`, `continue-ok`.
     yes: bool,
     unavailable: bool,
+    /// Somebody has found the password right: it is not asked for again.
+    verified: bool,
+    last: Option<Said>,
 }
 
 impl Walk {
@@ -65,10 +69,17 @@ impl Walk {
         if said == Said::Unavailable && !matches!(rule, Rule::ReturnFail | Rule::ContinueFail) {
             self.unavailable = true;
         }
+        self.last = Some(said);
         match rule {
             Rule::ReturnOk | Rule::ContinueOk => self.yes = true,
-            Rule::ReturnFail | Rule::ContinueFail => self.yes = false,
+            Rule::ReturnFail | Rule::ContinueFail => {
+                self.yes = false;
+                self.last = Some(Said::No);
+            }
             Rule::Return | Rule::Continue => {}
+        }
+        if rule == Rule::ContinueOk || (rule == Rule::Continue && said == Said::Yes) {
+            self.verified = true;
         }
         match rule {
             Rule::ReturnOk | Rule::ReturnFail | Rule::Return => Flow::Stop,
@@ -79,11 +90,20 @@ impl Walk {
     /// The end of the chain.
     #[must_use]
     pub fn verdict(&self) -> Verdict {
-        match (self.yes, self.unavailable) {
-            (true, _) => Verdict::Yes,
-            (false, true) => Verdict::Unavailable,
-            (false, false) => Verdict::No,
+        match (self.yes, self.unavailable, self.last) {
+            (true, _, _) => Verdict::Yes,
+            (false, true, _) => Verdict::Unavailable,
+            // Without a rule's word the last one's counts.
+            (false, false, Some(Said::Yes)) => Verdict::Yes,
+            (false, false, _) => Verdict::No,
         }
+    }
+
+    /// Whether an earlier one has found the password right and left the verdict to a later one, which
+    /// then only has to know the user.
+    #[must_use]
+    pub fn is_verified(&self) -> bool {
+        self.verified
     }
 }
 
@@ -175,6 +195,10 @@ mod tests {
         assert_eq!(end(&[(Said::Yes, needs_both), (Said::Yes, second)]), (Verdict::Yes, 2));
         assert_eq!(end(&[(Said::Yes, needs_both), (Said::No, second)]), (Verdict::No, 2));
         assert_eq!(end(&[(Said::No, needs_both), (Said::Yes, second)]), (Verdict::No, 1));
+        let open = Results { success: Rule::Continue, ..DEFAULT };
+        assert_eq!(end(&[(Said::Yes, open), (Said::No, DEFAULT)]), (Verdict::No, 2));
+        assert_eq!(end(&[(Said::Yes, open), (Said::Yes, DEFAULT)]), (Verdict::Yes, 2));
+        assert_eq!(end(&[(Said::Yes, Results { success: Rule::ReturnFail, ..DEFAULT })]), (Verdict::No, 1));
         let hard = Results { internalfail: Rule::ReturnFail, ..DEFAULT };
         assert_eq!(end(&[(Said::Unavailable, hard), (Said::Yes, DEFAULT)]), (Verdict::No, 1));
     }

@@ -34,6 +34,7 @@ mod servers;
 pub mod session;
 pub mod sql;
 pub mod throttle;
+mod tls;
 pub mod tools;
 mod user_file;
 pub mod userdb;

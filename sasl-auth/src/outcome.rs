@@ -174,15 +174,18 @@ fn write_ok(login: &Login, data: Option<&[u8]>, id: u32, out: &mut Vec<u8>) {
     if login.anonymous {
         line.flag("anonymous");
     }
+    // What the client must have comes before what may not fit: written last, counted first.
+    let mut last = Vec::new();
     if login.original_user != login.user && !login.anonymous {
-        line.field("original_user", &login.original_user);
+        last.push(("original_user", login.original_user.clone()));
     }
     if let Some(master) = &login.master_user {
-        line.field("auth_user", master);
+        last.push(("auth_user", master.clone()));
     }
     if let Some(data) = data {
-        line.field("resp", base64::engine::general_purpose::STANDARD.encode(data));
+        last.push(("resp", base64::engine::general_purpose::STANDARD.encode(data)));
     }
+    line.reserve(&last);
     for (name, value) in login.fields.iter().filter(|(name, _)| is_public(name)) {
         let fits = match value {
             Some(value) => line.field(name, value),
@@ -191,6 +194,10 @@ fn write_ok(login: &Login, data: Option<&[u8]>, id: u32, out: &mut Vec<u8>) {
         if !fits {
             log::warn!("{}: field {name} does not fit into the answer for {}", login.source, login.user);
         }
+    }
+    line.release();
+    for (name, value) in last {
+        line.field(name, value);
     }
     line.end();
 }
@@ -350,7 +357,7 @@ mod tests {
             fields: fields(&[("userdb_home", Some("/h")), ("pass", Some("x")), ("quota", Some("1 G"))]),
             ..Login::default()
         };
-        assert_eq!(line(&Answer::Ok(login, None)), "OK\t7\tuser=plain\toriginal_user=PLAIN\tquota=1 G\n");
+        assert_eq!(line(&Answer::Ok(login, None)), "OK\t7\tuser=plain\tquota=1 G\toriginal_user=PLAIN\n");
         let rejection = Rejection {
             why: Why::Disabled("nologin".into()),
             user: "bob".into(),

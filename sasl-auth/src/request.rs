@@ -9,6 +9,9 @@ pub struct Request {
     /// The user that is looked up: normalised (`username_format`), with the default realm added.
     /// While a master user is authenticated this is the master user.
     pub user: String,
+    /// The user's name in a passwd-file, where `username_format` of the passdb or userdb makes another
+    /// of it; paths with `%d` go by `user`.
+    pub key: Option<String>,
     /// The name as the client sent it.
     pub original_user: String,
     /// The user that a master user wants to act for, normalised.
@@ -46,6 +49,12 @@ pub struct Request {
 }
 
 impl Request {
+    /// The name to look for in a file of users.
+    #[must_use]
+    pub fn key(&self) -> &str {
+        self.key.as_deref().unwrap_or(&self.user)
+    }
+
     /// The part of the user before the last `@`; the whole user when there is none.
     #[must_use]
     pub fn local_part(&self) -> &str {

@@ -11,6 +11,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use base::clock::monotonic_now;
+use base::log::escaped;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 
@@ -87,6 +88,11 @@ impl<C: Connect> Servers<C> {
         Self { hosts, permits: Arc::new(Semaphore::new(connections)), connections }
     }
 
+    /// How many servers there are.
+    pub(crate) fn len(&self) -> usize {
+        self.hosts.len()
+    }
+
     /// A connection to the first server that answers, a kept one unless `fresh` is wanted.
     ///
     /// # Errors
@@ -161,6 +167,19 @@ impl<C: Connect> Host<C> {
         }
     }
 
+    /// Remembers how the last attempt to use the server went, and logs when that changes.
+    fn note(&self, failure: Option<&str>) {
+        let before = {
+            let mut state = self.state();
+            std::mem::replace(&mut state.failure, failure.map(|reason| (reason.to_owned(), monotonic_now())))
+        };
+        match (before, failure) {
+            (None, Some(reason)) => log::warn!("{}: {}", self.server.name(), escaped(reason.as_bytes(), 300)),
+            (Some(_), None) => log::info!("{}: is back", self.server.name()),
+            _ => {}
+        }
+    }
+
     /// Tries a server that has failed, for the look-ups to come.
     async fn probe(self: Arc<Self>) {
         if let Ok(connection) = Probe(Arc::clone(&self)).connect().await {
@@ -178,9 +197,7 @@ impl<C: Connect> Probe<C> {
             Ok(outcome) => outcome,
             Err(_) => Err(format!("no answer within {} s", CONNECT_TIMEOUT.as_secs())),
         };
-        let mut state = self.0.state();
-        state.failure = outcome.as_ref().err().map(|reason| (reason.clone(), monotonic_now()));
-        drop(state);
+        self.0.note(outcome.as_ref().err().map(String::as_str));
         outcome
     }
 }
@@ -221,6 +238,13 @@ impl<C: Connect> Held<C> {
         if let Some(connection) = self.connection.take() {
             self.host.state().idle.push((connection, monotonic_now()));
         }
+    }
+
+    /// Closes it, and leaves the server alone for a while: it takes connections and then drops them.
+    pub(crate) fn lost(mut self, reason: &str) {
+        self.connection = None;
+        self.host.state().idle.clear();
+        self.host.note(Some(reason));
     }
 
     /// Closes it; the server and its other connections are all right.
@@ -324,6 +348,17 @@ mod tests {
         held.keep();
         tokio::time::sleep(Duration::from_millis(50)).await;
         assert_eq!(servers.take(false).await.unwrap().server_name(), "a");
+    }
+
+    #[tokio::test]
+    async fn a_server_that_drops_its_connections_is_left_alone() {
+        let (first, _, _) = fake("a", true);
+        let (second, _, _) = fake("b", true);
+        let servers = Servers::new([first, second], 2);
+        let held = servers.take(false).await.unwrap();
+        assert_eq!((held.server_name().as_str(), held.is_fresh()), ("a", true));
+        held.lost("closed");
+        assert_eq!(servers.take(true).await.unwrap().server_name(), "b");
     }
 
     #[tokio::test]

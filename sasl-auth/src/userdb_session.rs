@@ -149,8 +149,7 @@ impl UserdbSession {
             Answer::Found(user, fields) => {
                 let mut line = Reply::new("PASS", id, out);
                 line.field("user", user);
-                for (name, value) in fields.iter().filter(|(name, _)| *name != "pass" && *name != "password")
-                {
+                for (name, value) in fields.iter().filter(|(name, _)| is_shown(name)) {
                     let fits = match value {
                         Some(value) => line.field(name, value),
                         None => line.flag(name),
@@ -193,6 +192,11 @@ impl UserdbSession {
         line.text(count.to_string().as_bytes());
         line.end();
     }
+}
+
+/// What a passdb knows for the userdb stays out of PASS, as with Dovecot, and secrets as well.
+fn is_shown(name: &str) -> bool {
+    name != "pass" && name != "password" && !name.starts_with("userdb_")
 }
 
 #[cfg(test)]

@@ -1,5 +1,12 @@
 //! Whole logins through the pipeline, on real files and programs, without a socket.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::disallowed_methods,
+    reason = "a test may; it measures how long answers take"
+)]
+
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
@@ -65,7 +72,12 @@ fn write(folder: &Path, name: &str, content: &str) {
 }
 
 fn request(mechanism: &'static str, from: &str) -> Request {
-    Request { mechanism, service: "smtp".into(), remote_ip: Some(from.parse().unwrap()), ..Request::default() }
+    Request {
+        mechanism,
+        service: "smtp".into(),
+        remote_ip: Some(from.parse().unwrap()),
+        ..Request::default()
+    }
 }
 
 #[track_caller]
@@ -99,7 +111,10 @@ async fn who_gets_in_and_who_does_not() {
     assert_eq!(rejected(site.plain("bob", "Secret").await).why, Why::Mismatch(String::new()));
     assert_eq!(rejected(site.plain("nobody", "secret").await).why, Why::UnknownUser);
     let closed = rejected(site.plain("closed", "secret").await);
-    assert_eq!((closed.why.code(), closed.reason.as_deref()), (Some("user_disabled"), Some("Closed_for_good")));
+    assert_eq!(
+        (closed.why.code(), closed.reason.as_deref()),
+        (Some("user_disabled"), Some("Closed_for_good"))
+    );
     assert_eq!(rejected(site.plain("closed", "wrong").await).why.code(), None, "says nothing to strangers");
     assert!(matches!(rejected(site.plain("inside", "secret").await).why, Why::Address(_)));
     accepted(site.plain_for("", "inside", "secret", "198.51.100.7").await);
@@ -137,7 +152,10 @@ async fn deny_master_and_chains() {
          [[passdb]]\nname = \"more-users\"\ndriver = \"passwd-file\"\npath = \"{{}}/more\"\n"
     );
     // Top-level settings stand before the first section.
-    let config = config.replace("[throttle]\nfailure_delay = 0\nmaster_user_separator = \"*\"\n", "master_user_separator = \"*\"\n[throttle]\nfailure_delay = 0\n");
+    let config = config.replace(
+        "[throttle]\nfailure_delay = 0\nmaster_user_separator = \"*\"\n",
+        "master_user_separator = \"*\"\n[throttle]\nfailure_delay = 0\n",
+    );
     let files = [
         ("denied", "mallory:::::::\n"),
         ("masters", "boss:{PLAIN}key::::::\n"),
@@ -153,9 +171,18 @@ async fn deny_master_and_chains() {
         assert_eq!((login.user.as_str(), login.master_user.as_deref()), ("bob", Some("boss")));
     }
     rejected(site.plain_for("bob", "boss", "secret", "192.0.2.1").await);
-    assert_eq!(rejected(site.plain_for("zzz", "boss", "key", "192.0.2.1").await).why.code(), Some("authz_fail"));
-    assert_eq!(rejected(site.plain_for("mallory", "boss", "key", "192.0.2.1").await).why.code(), Some("user_disabled"));
-    assert!(matches!(rejected(site.plain_for("eve", "bob", "secret", "192.0.2.1").await).why, Why::UnknownUser | Why::Mismatch(_)));
+    assert_eq!(
+        rejected(site.plain_for("zzz", "boss", "key", "192.0.2.1").await).why.code(),
+        Some("authz_fail")
+    );
+    assert_eq!(
+        rejected(site.plain_for("mallory", "boss", "key", "192.0.2.1").await).why.code(),
+        Some("user_disabled")
+    );
+    assert!(matches!(
+        rejected(site.plain_for("eve", "bob", "secret", "192.0.2.1").await).why,
+        Why::UnknownUser | Why::Mismatch(_)
+    ));
     rejected(site.plain("boss", "key").await);
 }
 
@@ -250,7 +277,10 @@ async fn an_unknown_user_costs_what_a_known_one_costs() {
         times.into_iter().min().unwrap()
     };
     let (known, unknown) = (took("bob").await, took("nobody").await);
-    assert!(unknown > known / 2 && known > unknown / 2, "{known:?} for a known, {unknown:?} for an unknown user");
+    assert!(
+        unknown > known / 2 && known > unknown / 2,
+        "{known:?} for a known, {unknown:?} for an unknown user"
+    );
 }
 
 #[tokio::test]
@@ -281,7 +311,8 @@ async fn scram_leads_an_unknown_user_on() {
     let mut challenges = Vec::new();
     for user in ["bob", "nobody"] {
         let first = format!("n,,n={user},r=abcdefghijkl");
-        let (answer, exchange) = site.begin(request("SCRAM-SHA-256", "192.0.2.1"), Some(first.as_bytes())).await;
+        let (answer, exchange) =
+            site.begin(request("SCRAM-SHA-256", "192.0.2.1"), Some(first.as_bytes())).await;
         let Answer::Challenge(challenge) = answer else { panic!("{answer:?}") };
         let challenge = String::from_utf8(challenge).unwrap();
         let nonce = challenge.split(',').next().unwrap().to_owned();

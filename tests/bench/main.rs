@@ -1,10 +1,11 @@
-//! `bench`: Debian's opendkim and our milter side by side, on the same machine, in turn, with the same
-//! configuration and messages; prints what each message costs.
+//! `bench`: Debian's opendkim and our milter, Debian's Dovecot and our auth service, side by side, on the same machine,
+//! in turn, with the same work; prints what each message and each login costs.
 #![allow(clippy::disallowed_methods, reason = "a bench reads the clock and the environment")]
 
 mod dns;
 mod measure;
 mod report;
+mod sasl;
 mod subject;
 
 use std::collections::HashMap;
@@ -22,12 +23,14 @@ use measure::{Case, MilterLoad, Work, size};
 use report::{Row, against};
 use subject::{Bench, Key, Subject};
 
-const USAGE: &str = "usage: bench [--quick] [--rounds N] [--only TEXT] [--json FILE]
+const USAGE: &str = "usage: bench [milter] [sasl] [--quick] [--rounds N] [--only TEXT] [--json FILE]
+  milter, sasl which of the services; both when none is named
   --quick      one round of short runs: to see that it works
   --rounds N   rounds of each case on both servers in turn (3)
   --only TEXT  only the cases whose title contains TEXT (\"memory\" is one)
   --json FILE  write all figures there as well
-environment: POSTRIDER_MILTER_BIN, OPENDKIM_BIN";
+environment: POSTRIDER_MILTER_BIN, OPENDKIM_BIN, POSTRIDER_SASL_AUTH_BIN,
+  SUBJECT=reference or ours: for sasl only this one";
 
 const SESSIONS: usize = 64;
 const KIB_4: usize = 4 << 10;
@@ -35,6 +38,8 @@ const MIB_1: usize = 1 << 20;
 const MIB_50: usize = 50 << 20;
 
 struct Options {
+    milter: bool,
+    sasl: bool,
     quick: bool,
     rounds: usize,
     cpu_secs: f64,
@@ -61,11 +66,24 @@ fn main() -> ExitCode {
 }
 
 fn read_options(arguments: &[String]) -> Result<Options, String> {
-    let mut options = Options { quick: false, rounds: 3, cpu_secs: 2.5, only: String::new(), json: None };
+    let mut options = Options {
+        milter: false,
+        sasl: false,
+        quick: false,
+        rounds: 3,
+        cpu_secs: 2.5,
+        only: String::new(),
+        json: None,
+    };
     let mut rest = arguments.iter();
     while let Some(name) = rest.next() {
-        if name == "--quick" {
-            (options.quick, options.rounds, options.cpu_secs) = (true, 1, 0.5);
+        match name.as_str() {
+            "--quick" => (options.quick, options.rounds, options.cpu_secs) = (true, 1, 0.5),
+            "milter" => options.milter = true,
+            "sasl" => options.sasl = true,
+            _ => {}
+        }
+        if matches!(name.as_str(), "--quick" | "milter" | "sasl") {
             continue;
         }
         let value = rest.next().ok_or_else(String::new)?;
@@ -75,6 +93,9 @@ fn read_options(arguments: &[String]) -> Result<Options, String> {
             "--json" => options.json = Some(value.into()),
             _ => return Err(format!("unknown option {name}\n")),
         }
+    }
+    if !options.milter && !options.sasl {
+        (options.milter, options.sasl) = (true, true);
     }
     if options.rounds == 0 { Err("--rounds 0 measures nothing\n".into()) } else { Ok(options) }
 }
@@ -102,10 +123,21 @@ fn cases() -> Vec<Case> {
 }
 
 fn run(options: &Options) -> Result<(), Box<dyn Error>> {
+    println!("{}", machine());
+    let milter = if options.milter { milter(options)? } else { Value::Null };
+    let sasl =
+        if options.sasl { sasl::run(options.rounds, options.quick, &options.only)? } else { Value::Null };
+    if let Some(file) = &options.json {
+        let all = json!({ "machine": machine(), "milter": milter, "sasl": sasl });
+        fs::write(file, format!("{all:#}\n")).map_err(|e| format!("{}: {e}", file.display()))?;
+    }
+    Ok(())
+}
+
+fn milter(options: &Options) -> Result<Value, Box<dyn Error>> {
     let load = MilterLoad::find()?;
     let scratch = tempfile::Builder::new().prefix("bench").tempdir()?;
     let bench = prepare(scratch.path())?;
-    println!("{}", machine());
     for subject in [Subject::OpenDkim, Subject::Postrider] {
         println!("{}: {}", subject.name(), bench.version(subject));
     }
@@ -141,11 +173,7 @@ fn run(options: &Options) -> Result<(), Box<dyn Error>> {
     }
     let memory =
         if "memory".contains(&options.only) { memory(&load, &bench, options.quick)? } else { Value::Null };
-    if let Some(file) = &options.json {
-        let all = json!({ "machine": machine(), "cpu": report::as_json(&rows), "memory": memory });
-        fs::write(file, format!("{all:#}\n")).map_err(|e| format!("{}: {e}", file.display()))?;
-    }
-    Ok(())
+    Ok(json!({ "cpu": report::as_json(&rows), "memory": memory }))
 }
 
 fn measured(

@@ -37,7 +37,8 @@ impl Spread {
         Some(Self { median, least, most })
     }
 
-    fn text(&self, decimals: usize) -> String {
+    /// "2.0 (1.0–3.0)".
+    pub fn text(&self, decimals: usize) -> String {
         format!("{:.decimals$} ({:.decimals$}–{:.decimals$})", self.median, self.least, self.most)
     }
 }

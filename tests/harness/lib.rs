@@ -6,10 +6,15 @@
 //! | [`ports`] | ports nobody else has |
 //! | [`dns`] | a DNS server that answers, lies, is slow or silent as told |
 //! | [`keys`] | signing keys and their records |
+//! | [`auth`] | an auth server, ours or the reference, and a client of its protocol |
+//! | [`sasl`] | what a client says in a SASL exchange |
 //! | [`milter`] | a milter daemon, ours or the reference |
 //! | [`milter_client`] | the milter protocol, one step at a time, right or wrong |
 //! | [`postfix`] | a Postfix of its own |
+//! | [`exim`] | an Exim that lets users log in |
 //! | [`smtp_client`] | one SMTP command at a time |
+//! | [`certificates`] | a CA and a server's certificate |
+//! | [`postgres`], [`mariadb`], [`slapd`] | a database or directory server, stopped and started as told |
 //! | [`message`] | messages, written and read |
 //! | [`second_opinion`] | what dkimpy, Mail::DKIM and mail-auth say of a signature |
 //! | [`wait`] | patience with a limit |
@@ -37,14 +42,23 @@
 //! harness::second_opinion::assert_verified(&signed, &zone, 1);
 //! ```
 
+pub mod auth;
+pub mod certificates;
+mod daemon;
 pub mod dns;
+pub mod exim;
 pub mod keys;
+pub mod mariadb;
 pub mod message;
 pub mod milter;
 pub mod milter_client;
 pub mod ports;
 pub mod postfix;
+pub mod postgres;
+pub mod sasl;
 pub mod scratch;
 pub mod second_opinion;
+pub mod slapd;
 pub mod smtp_client;
+mod syslog;
 pub mod wait;

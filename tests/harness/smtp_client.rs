@@ -1,14 +1,22 @@
 //! A small SMTP client for loopback: it says one thing at a time and returns the reply.
 
-use std::io::{self, BufRead, BufReader, BufWriter, Write};
+use std::fmt;
+use std::io::{self, BufRead, BufReader, BufWriter, Read, Write};
 use std::net::TcpStream;
+use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+
+use crate::sasl::Sasl;
+
 /// A connection to an SMTP server.
-#[derive(Debug)]
 pub struct SmtpClient {
-    read: BufReader<TcpStream>,
-    write: BufWriter<TcpStream>,
+    read: BufReader<Box<dyn Read + Send>>,
+    write: BufWriter<Box<dyn Write + Send>>,
+    /// openssl, which speaks TLS for us.
+    tls: Option<Child>,
 }
 
 /// A reply (RFC 5321 §4.2).
@@ -29,6 +37,21 @@ impl SmtpReply {
     }
 }
 
+impl fmt::Debug for SmtpClient {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SmtpClient").field("tls", &self.tls).finish_non_exhaustive()
+    }
+}
+
+impl Drop for SmtpClient {
+    fn drop(&mut self) {
+        if let Some(child) = &mut self.tls {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+}
+
 impl SmtpClient {
     /// Connects to 127.0.0.1, reads the greeting and says EHLO.
     #[must_use]
@@ -36,11 +59,38 @@ impl SmtpClient {
         let stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
         stream.set_nodelay(true).unwrap();
-        let read = BufReader::new(stream.try_clone().unwrap());
-        let mut client = Self { read, write: BufWriter::with_capacity(1 << 16, stream) };
+        let read = BufReader::new(Box::new(stream.try_clone().unwrap()) as _);
+        let write = BufWriter::with_capacity(1 << 16, Box::new(stream) as _);
+        let mut client = Self { read, write, tls: None };
         client.reply().unwrap().expect(220);
         client.command("EHLO client.example").expect(250);
         client
+    }
+
+    /// The same, but STARTTLS comes first; any certificate will do.
+    #[must_use]
+    pub fn connect_tls(port: u16) -> Self {
+        let mut command = Command::new("openssl");
+        command.args(["s_client", "-quiet", "-starttls", "smtp", "-connect", &format!("127.0.0.1:{port}")]);
+        let mut child =
+            command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+        let read = BufReader::new(Box::new(child.stdout.take().unwrap()) as _);
+        let write = BufWriter::with_capacity(1 << 16, Box::new(child.stdin.take().unwrap()) as _);
+        let mut client = Self { read, write, tls: Some(child) };
+        client.command("EHLO client.example").expect(250);
+        client
+    }
+
+    /// AUTH (RFC 4954) up to the last reply.
+    pub fn auth(&mut self, sasl: &Sasl) -> SmtpReply {
+        let mut sasl = sasl.clone();
+        let first = sasl.first().map(|first| format!(" {}", STANDARD.encode(first)));
+        let mut reply = self.command(&format!("AUTH {}{}", sasl.mechanism(), first.unwrap_or_default()));
+        while reply.code == 334 {
+            let challenge = STANDARD.decode(reply.text.get(4..).unwrap_or_default().trim()).unwrap();
+            reply = self.command(&STANDARD.encode(sasl.say(&challenge)));
+        }
+        reply
     }
 
     /// Says one line and returns the reply.

@@ -48,9 +48,14 @@ mod tests {
 
     #[test]
     fn distances_are_counted() {
-        for (a, b, want) in
-            [("", "", 0), ("a", "", 1), ("mode", "mdoe", 1), ("path", "paths", 1), ("kitten", "sitting", 3)]
-        {
+        for (a, b, want) in [
+            ("", "", 0),
+            ("a", "", 1),
+            ("", "ab", 2),
+            ("ab", "ba", 1),
+            ("path", "paths", 1),
+            ("kitten", "sitting", 3),
+        ] {
             let chars = |text: &str| text.chars().collect::<Vec<_>>();
             assert_eq!(distance(&chars(a), &chars(b)), want, "{a} {b}");
         }

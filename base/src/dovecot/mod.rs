@@ -19,7 +19,7 @@ pub const CLIENT_MINOR: u32 = 2;
 /// The minor version that we announce on a userdb socket.
 pub const USERDB_MINOR: u32 = 1;
 
-/// Takes the escapes out of a value: `\x01` and `0 1 t r l`; another character stands for itself.
+/// Takes the escapes out of a value: `\x01` and `0 1 t r n`; another character stands for itself.
 #[must_use]
 pub fn unescaped(value: &[u8]) -> Cow<'_, [u8]> {
     if !value.contains(&1) {
@@ -34,7 +34,8 @@ pub fn unescaped(value: &[u8]) -> Cow<'_, [u8]> {
                 Some(b'1') => 1,
                 Some(b't') => b'\t',
                 Some(b'r') => b'\r',
-                Some(b'l') => b'\n',
+                // Dovecot 2.3.19 and later write n (observed).
+                Some(b'n') => b'\n',
                 Some(&other) => other,
                 None => break,
             },
@@ -52,7 +53,7 @@ pub fn escape_into(value: &[u8], out: &mut Vec<u8>) {
             1 => b'1',
             b'\t' => b't',
             b'\r' => b'r',
-            b'\n' => b'l',
+            b'\n' => b'n',
             other => {
                 out.push(other);
                 continue;
@@ -71,7 +72,7 @@ mod tests {
         let all = b"a\0b\x01c\td\re\nf\xff".as_slice();
         let mut escaped = Vec::new();
         escape_into(all, &mut escaped);
-        assert_eq!(escaped, b"a\x010b\x011c\x01td\x01re\x01lf\xff");
+        assert_eq!(escaped, b"a\x010b\x011c\x01td\x01re\x01nf\xff");
         assert_eq!(&*unescaped(&escaped), all);
     }
 

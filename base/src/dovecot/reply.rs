@@ -54,6 +54,8 @@ pub struct Reply<'a> {
     out: &'a mut Vec<u8>,
     start: usize,
     fields: usize,
+    /// Bytes and fields that are kept free for what is added last.
+    reserved: (usize, usize),
 }
 
 impl<'a> Reply<'a> {
@@ -61,7 +63,7 @@ impl<'a> Reply<'a> {
     pub fn new(command: &str, id: u32, out: &'a mut Vec<u8>) -> Self {
         let start = out.len();
         out.extend(command.as_bytes());
-        let mut reply = Self { out, start, fields: 1 };
+        let mut reply = Self { out, start, fields: 1, reserved: (0, 0) };
         reply.bare(id);
         reply
     }
@@ -93,6 +95,18 @@ impl<'a> Reply<'a> {
         self.keep_or_cut(before)
     }
 
+    /// Keeps room for fields that are added last, after those that may be left out.
+    pub fn reserve(&mut self, fields: &[(&str, String)]) {
+        // In the worst case every byte is escaped.
+        let bytes = fields.iter().map(|(key, value)| key.len() + 2 * value.len() + 2).sum();
+        self.reserved = (bytes, fields.len());
+    }
+
+    /// Gives the room back, for those fields.
+    pub fn release(&mut self) {
+        self.reserved = (0, 0);
+    }
+
     /// Ends the line.
     pub fn end(self) {
         self.out.push(b'\n');
@@ -105,7 +119,8 @@ impl<'a> Reply<'a> {
     }
 
     fn keep_or_cut(&mut self, before: usize) -> bool {
-        let fits = self.out.len() - self.start < LONGEST_REPLY && self.fields < MOST_FIELDS;
+        let fits = self.out.len() - self.start + self.reserved.0 < LONGEST_REPLY
+            && self.fields + self.reserved.1 < MOST_FIELDS;
         if fits {
             self.fields += 1;
         } else {

@@ -234,10 +234,8 @@ fn auth(rest: &[u8]) -> Result<Auth<'_>, Broken> {
 fn named(rest: &[u8]) -> Result<Named<'_>, Broken> {
     let (id, rest) = split_once(rest, b'\t').unwrap_or((rest, b""));
     let id = number(id).ok_or(Broken::BadId)?;
-    let (user, rest) = split_once(rest, b'\t').unwrap_or((rest, b""));
-    if user.is_empty() {
-        return Err(Broken::NoUser);
-    }
+    // An empty name is answered like an unknown one; no name at all breaks the protocol.
+    let (user, rest) = split_once(rest, b'\t').ok_or(Broken::NoUser)?;
     if !rest.split(|&byte| byte == b'\t').any(is_service) {
         return Err(Broken::NoService);
     }
@@ -319,7 +317,9 @@ mod tests {
         };
         assert_eq!((user.id, &*user.user), (3, &b"a\tb"[..]));
         assert_eq!(user.parameters.value(b"service").as_deref(), Some(&b"lda"[..]));
-        assert_eq!(userdb_line(b"USER\t3\tu"), Err(Broken::NoService));
+        assert_eq!(userdb_line(b"USER\t3\tu"), Err(Broken::NoUser));
+        assert_eq!(userdb_line(b"USER\t3\tu\trip=::1"), Err(Broken::NoService));
+        assert!(userdb_line(b"USER\t3\t\tservice=lda").is_ok());
         assert_eq!(userdb_line(b"PASS\t3"), Err(Broken::NoUser));
         let Ok(UserdbLine::List { id: 4, parameters }) = userdb_line(b"LIST\t4\tservice=doveadm\tuser=a*")
         else {

@@ -4,6 +4,8 @@
 
 use std::{collections::HashMap, sync::OnceLock};
 
+use base::config::nearest::nearest;
+
 use super::parameters;
 
 /// What a parameter's value is.
@@ -163,44 +165,9 @@ pub fn find(name: &str) -> Option<&'static Parameter> {
 /// length in insertions, deletions, replacements and swaps.
 #[must_use]
 pub fn suggest(name: &str) -> Option<&'static str> {
-    let name: Vec<char> = name.to_ascii_lowercase().chars().take(MAX_NAME).collect();
-    let limit = (name.len() / 3).max(1);
-    all()
-        .filter(|parameter| !matches!(parameter.status, Status::Gone(_)))
-        .map(|parameter| {
-            let other: Vec<char> = parameter.name.to_ascii_lowercase().chars().collect();
-            (distance(&name, &other), parameter.name)
-        })
-        .filter(|(distance, _)| *distance <= limit)
-        .min_by_key(|(distance, _)| *distance)
-        .map(|(_, name)| name)
+    let known = all().filter(|parameter| !matches!(parameter.status, Status::Gone(_)));
+    nearest(name, known.map(|parameter| parameter.name))
 }
-
-/// The number of edits between two words, where a swap of neighbours is one.
-fn distance(a: &[char], b: &[char]) -> usize {
-    let mut before: Vec<usize> = Vec::new();
-    let mut last: Vec<usize> = (0..=b.len()).collect();
-    let mut previous = None;
-    for (row, &x) in (1..).zip(a) {
-        let mut current = vec![row];
-        for (column, &y) in b.iter().enumerate() {
-            let at = |line: &[usize], index: usize| line.get(index).copied().unwrap_or(usize::MAX - 1);
-            let mut best = (at(&last, column) + usize::from(x != y))
-                .min(at(&last, column + 1) + 1)
-                .min(at(&current, column) + 1);
-            let swapped = column > 0 && previous == Some(y) && b.get(column - 1) == Some(&x);
-            if swapped && x != y {
-                best = best.min(at(&before, column - 1) + 1);
-            }
-            current.push(best);
-        }
-        previous = Some(x);
-        before = std::mem::replace(&mut last, current);
-    }
-    last.last().copied().unwrap_or(0)
-}
-
-const MAX_NAME: usize = 64;
 
 #[cfg(test)]
 mod tests {
@@ -215,7 +182,6 @@ mod tests {
             assert!(names.insert(parameter.name.to_ascii_lowercase()), "{}", parameter.name);
             assert!(!parameter.doc.is_empty(), "{}", parameter.name);
             assert!(!parameter.doc.contains('\n') && parameter.doc.ends_with('.'), "{}", parameter.name);
-            assert!(parameter.name.chars().count() <= MAX_NAME);
         }
     }
 
@@ -241,16 +207,6 @@ mod tests {
             ("SomethingElseAltogether", None),
         ] {
             assert_eq!(suggest(written), meant, "{written}");
-        }
-    }
-
-    #[test]
-    fn distances_are_counted() {
-        for (a, b, want) in
-            [("", "", 0), ("a", "", 1), ("", "ab", 2), ("ab", "ba", 1), ("kitten", "sitting", 3)]
-        {
-            let chars = |text: &str| text.chars().collect::<Vec<_>>();
-            assert_eq!(distance(&chars(a), &chars(b)), want, "{a} {b}");
         }
     }
 }

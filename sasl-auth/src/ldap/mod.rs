@@ -6,7 +6,6 @@
 mod attributes;
 mod filter;
 mod server;
-mod tls;
 
 use std::fmt;
 use std::time::Duration;
@@ -105,16 +104,17 @@ impl Directory {
     }
 
     /// The entry of `request.user` by `filter`, with the passwords that its attributes hold;
-    /// [`Lookup::OnlyVerifies`] with `auth_bind` or `auth_bind_dn`.
+    /// [`Lookup::OnlyVerifies`] with `auth_bind` for users who exist, with `auth_bind_dn` for all.
     ///
     /// # Errors
     /// [`Unavailable`] when no server answers, a search fails or finds more than one entry.
     pub async fn lookup(&self, request: &Request, _: Option<&Secret>) -> Result<Lookup, Unavailable> {
-        if !matches!(self.auth, Auth::Stored) {
+        if matches!(self.auth, Auth::BindAs(_)) {
             return Ok(Lookup::OnlyVerifies);
         }
         Ok(match self.entry(request).await? {
             None => Lookup::Unknown,
+            Some(_) if matches!(self.auth, Auth::BindAsFound) => Lookup::OnlyVerifies,
             Some(entry) => Lookup::Found(self.attributes.record(&entry, request).into_passdb_entry(request)),
         })
     }
@@ -196,8 +196,12 @@ impl Directory {
                 if done.entries.is_empty() { Ok(first) } else { Err(several()) }
             }
             Err(Asked::Answer(Failure::Result(SIZE_LIMIT_EXCEEDED, _))) => Err(several()),
-            // The domain of this user has no branch in the directory.
-            Err(Asked::Answer(Failure::Result(NO_SUCH_OBJECT, _))) if self.base.has_variables() => Ok(None),
+            // The domain of this user has no branch in the directory, or the user has no domain.
+            Err(Asked::Answer(Failure::Result(NO_SUCH_OBJECT | INVALID_DN_SYNTAX, _)))
+                if self.base.has_variables() =>
+            {
+                Ok(None)
+            }
             Err(asked) => Err(self.failed(asked)),
         }
     }
@@ -208,8 +212,9 @@ impl Directory {
         match code {
             // Active Directory says 49 of locked users as well, and why in the text.
             49 if is_locked(text) => Ok(Verdict::Refused(failure.text())),
-            // 48 is said of entries that have no password.
-            48 | 49 => Ok(Verdict::Wrong(failure.text())),
+            // 48 is said of entries that have no password, 34 of what auth_bind_dn makes of users without a
+            // domain, for example.
+            48 | 49 | &INVALID_DN_SYNTAX => Ok(Verdict::Wrong(failure.text())),
             &NO_SUCH_OBJECT => Ok(Verdict::Unknown),
             19 | 50 | 53 => Ok(Verdict::Refused(failure.text())),
             _ => Err(self.unavailable(&failure.text())),
@@ -220,7 +225,8 @@ impl Directory {
     async fn run(&self, servers: &Servers<Server>, limit: Duration, task: &Task<'_>) -> Result<Done, Asked> {
         let working = async {
             let mut fresh = false;
-            loop {
+            // One attempt on a kept connection, one on a fresh one to each server.
+            for _ in 0..=servers.len() {
                 let held = servers.take(fresh).await;
                 let mut held = held.map_err(|error| Asked::Unavailable(self.unavailable(&error.detail)))?;
                 match task.run(&mut held).await {
@@ -228,20 +234,24 @@ impl Directory {
                         held.keep();
                         return Ok(value);
                     }
-                    Err(Failure::Dead(_)) if !fresh && !held.is_fresh() => {
-                        held.discard();
-                        fresh = true;
-                    }
                     Err(failure @ Failure::Result(..)) => {
                         held.keep();
                         return Err(Asked::Answer(failure));
                     }
-                    Err(failure) => {
-                        let text = format!("{}: {}", held.server_name(), failure.text());
+                    Err(Failure::Broken(text)) => {
+                        let text = format!("{}: {text}", held.server_name());
                         return Err(Asked::Unavailable(self.unavailable(&text)));
                     }
+                    Err(Failure::Dead(text)) if held.is_fresh() => held.lost(&text),
+                    Err(Failure::Dead(_)) => held.discard(),
                 }
+                fresh = true;
             }
+            // Every server is left alone now: this says why.
+            Err(Asked::Unavailable(match servers.take(true).await {
+                Ok(_) => self.unavailable("every connection is lost at once"),
+                Err(error) => self.unavailable(&error.detail),
+            }))
         };
         match timeout(limit, working).await {
             Ok(outcome) => outcome,
@@ -308,6 +318,9 @@ enum Asked {
 
 /// noSuchObject.
 const NO_SUCH_OBJECT: u32 = 32;
+
+/// invalidDNSyntax.
+const INVALID_DN_SYNTAX: u32 = 34;
 
 fn bounded(connections: usize) -> usize {
     connections.clamp(1, 1000)

@@ -11,9 +11,9 @@ use ldap3::{
 use rustls::ClientConfig;
 
 use super::attributes::Entry;
-use super::tls;
 use crate::config::settings;
 use crate::servers::Connect;
+use crate::tls;
 
 /// One server, and who is logged in on connections to it.
 pub(super) struct Server {

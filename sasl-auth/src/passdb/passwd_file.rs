@@ -45,7 +45,7 @@ impl PasswdFile {
     /// A file cannot be read, or a field's value is no template.
     pub async fn lookup(&self, request: &Request, password: Option<&Secret>) -> Result<Lookup, Unavailable> {
         let Some(content) = self.files.content(request).await? else { return Ok(Lookup::Unknown) };
-        let Some(line) = content.lines(&request.user).next() else { return Ok(Lookup::Unknown) };
+        let Some(line) = content.lines(request.key()).next() else { return Ok(Lookup::Unknown) };
         let passwd_file::Line::User(user) = passwd_file::line(line) else { return Ok(Lookup::Unknown) };
         let mut entry = Entry::default();
         if !user.password.is_empty() {
@@ -60,7 +60,7 @@ impl PasswdFile {
             && let Some(content) = files.content(request).await?
         {
             entry.passwords.extend(
-                content.lines(&request.user).filter_map(|line| app_passwords::read(line).ok().flatten()),
+                content.lines(request.key()).filter_map(|line| app_passwords::read(line).ok().flatten()),
             );
         }
         Ok(Lookup::Found(entry))

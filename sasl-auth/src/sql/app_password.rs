@@ -8,7 +8,7 @@ use crate::record::Record;
 /// The app password in a row with `password`, `label`, `services` and `expires`; `None` without a password.
 ///
 /// `services` are separated by commas or spaces; none means all. `expires` is a UNIX time or a time as SQL
-/// writes it (`2026-12-31 23:59:59`, with or without a zone; without one it is UTC).
+/// writes it (`2026-12-31 23:59:59`, with or without a zone; without one it is UTC), or PostgreSQL's `infinity`.
 ///
 /// # Errors
 /// An `expires` that cannot be read: the password must not live forever by mistake.
@@ -20,6 +20,7 @@ pub(super) fn stored_password(row: &Record) -> Result<Option<StoredPassword>, St
         services.split([',', ' ']).filter(|name| !name.is_empty()).map(str::to_owned).collect();
     let expires = match row.text("expires").filter(|text| !text.trim().is_empty()) {
         None => None,
+        Some(text) if text == "infinity" => None,
         Some(text) => match unix_time(text.trim()) {
             Some(time) => Some(time),
             None => {
@@ -141,5 +142,9 @@ mod tests {
         broken.push("password", "x");
         broken.push("expires", "soon");
         assert!(stored_password(&broken).unwrap_err().contains("expires"));
+        let mut endless = Record::default();
+        endless.push("password", "x");
+        endless.push("expires", "infinity");
+        assert_eq!(stored_password(&endless).unwrap().unwrap().expires, None);
     }
 }

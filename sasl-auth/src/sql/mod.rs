@@ -1,7 +1,7 @@
 //! Users in an SQL database: SQLite, PostgreSQL, MySQL and MariaDB, asked by Dovecot's query conventions.
 //!
 //! A row's columns `password`, `user`, `username` and `domain` mean what they say, every other column is an
-//! extra field of its name; NULL is absence. [`query`] says how variables become parameters. The files in
+//! extra field of its name; NULL is absence. `query.rs` says how variables become parameters. The files in
 //! this folder are the only ones that know sqlx.
 
 mod app_password;
@@ -15,6 +15,7 @@ mod sqlite;
 use std::fmt;
 use std::time::Duration;
 
+use base::log::escaped;
 use base::secret::Secret;
 use tokio::time::timeout;
 
@@ -23,6 +24,7 @@ use crate::passdb::{Lookup, Unavailable};
 use crate::record::Record;
 use crate::request::Request;
 use crate::servers::Servers;
+use crate::tls;
 use crate::userdb;
 use crate::variables::Values;
 
@@ -63,10 +65,10 @@ impl Database {
             return Err("the urls are of different kinds of database".into());
         }
         if let Some(path) = &settings.tls_ca_file {
-            std::fs::metadata(path).map_err(|error| format!("tls_ca_file {}: {error}", path.display()))?;
+            tls::roots(Some(path)).map_err(|error| format!("tls_ca_file: {error}"))?;
         }
         let statement = |setting: &str, text: &str| match Query::parse(text, dialect) {
-            Ok(query) => Ok(Statement { query, plan: postgres::PlanCell::default() }),
+            Ok(query) => Ok(Statement::new(query)),
             Err(error) => Err(format!("{setting}: {error}")),
         };
         let optional = |setting: &str, text: &Option<String>| {
@@ -96,8 +98,11 @@ impl Database {
                 return Err(self.unavailable(&format!("more than {APP_PASSWORDS} app passwords")));
             }
             for row in rows {
-                let stored = app_password::stored_password(&row).map_err(|error| self.unavailable(&error))?;
-                entry.passwords.extend(stored);
+                match app_password::stored_password(&row) {
+                    Ok(stored) => entry.passwords.extend(stored),
+                    // It opens nothing; the others still do.
+                    Err(error) => log::warn!("{}: {}", self.name, escaped(error.as_bytes(), 300)),
+                }
             }
         }
         Ok(Lookup::Found(entry))
@@ -121,11 +126,11 @@ impl Database {
         let Some(statement) = &self.iterate else { return Err(self.unavailable("no iterate_query is set")) };
         let request = Request::default();
         let rows = self.ask(statement, &Values::of(&request), LISTED_USERS, LIST_LIMIT).await?;
-        let named = |row: &Record| {
-            let missing = "iterate_query gives no column user, and none username";
-            row.listed_user().ok_or_else(|| self.unavailable(missing))
-        };
-        rows.iter().map(named).collect()
+        let users: Vec<String> = rows.iter().filter_map(Record::listed_user).collect();
+        if users.is_empty() && !rows.is_empty() {
+            return Err(self.unavailable("iterate_query gives no column user, and none username"));
+        }
+        Ok(users)
     }
 
     async fn single_row(&self, values: &Values<'_>) -> Result<Option<Record>, Unavailable> {
@@ -143,41 +148,40 @@ impl Database {
         limit: Duration,
     ) -> Result<Vec<Record>, Unavailable> {
         let parameters = statement.query.values(values);
+        let hidden = statement.query.holds_password();
         let asking = async {
             let mut fresh = false;
-            loop {
+            // One attempt on a kept connection, one on a fresh one to each server.
+            for _ in 0..=self.servers.len() {
                 let mut held =
                     self.servers.take(fresh).await.map_err(|error| self.unavailable(&error.detail))?;
-                let Some(connection) = held.connection() else {
-                    return Err(self.unavailable("no connection"));
-                };
-                let text = match connection.ask(statement, parameters.clone(), most).await {
-                    Ok(rows) if rows.cut => {
-                        held.discard();
-                        return Ok(rows.rows);
-                    }
+                let Some(connection) = held.connection() else { break };
+                match connection.ask(statement, parameters.clone(), most).await {
                     Ok(rows) => {
-                        held.keep();
+                        if rows.cut {
+                            held.discard();
+                        } else {
+                            held.keep();
+                        }
                         return Ok(rows.rows);
                     }
-                    Err(Failure::Dead(_)) if !fresh && !held.is_fresh() => {
-                        held.discard();
-                        fresh = true;
-                        continue;
-                    }
-                    Err(Failure::Dead(text)) => format!("{}: {text}", held.server_name()),
                     Err(Failure::Answer(text)) => {
                         let text = format!("{}: {text}", held.server_name());
                         held.keep();
-                        text
+                        return Err(self.unavailable(if hidden { HIDDEN } else { &text }));
                     }
-                };
-                return Err(if statement.query.holds_password() {
-                    self.unavailable("the query failed; what the server says may quote the password in it")
-                } else {
-                    self.unavailable(&text)
-                });
+                    Err(Failure::Dead(text)) if held.is_fresh() => {
+                        held.lost(if hidden { HIDDEN } else { &text });
+                    }
+                    Err(Failure::Dead(_)) => held.discard(),
+                }
+                fresh = true;
             }
+            // Every server is left alone now: this says why.
+            Err(match self.servers.take(true).await {
+                Ok(_) => self.unavailable("every connection is lost at once"),
+                Err(error) => self.unavailable(&error.detail),
+            })
         };
         match timeout(limit, asking).await {
             Ok(outcome) => outcome,
@@ -189,6 +193,9 @@ impl Database {
         Unavailable::new(format!("{}: {text}", self.name))
     }
 }
+
+/// What the log gets instead of the server's words when a query has the password in it.
+const HIDDEN: &str = "the query failed; what the server says is not shown, since it may quote the password";
 
 /// More connections than this are a mistake in the configuration.
 const MOST_CONNECTIONS: usize = 1000;

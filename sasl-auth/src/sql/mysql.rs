@@ -2,13 +2,12 @@
 
 use std::path::PathBuf;
 use std::str::FromStr;
+use std::sync::Arc;
 
 use futures_util::StreamExt as _;
-use sqlx::mysql::types::MySqlTime;
 use sqlx::mysql::{MySqlConnectOptions, MySqlConnection, MySqlRow, MySqlSslMode};
 use sqlx::{AssertSqlSafe, Column as _, ConnectOptions as _, Row as _, TypeInfo as _, ValueRef as _};
 
-use super::query::Query;
 use super::server::{Failure, Rows, TlsFiles, connect_text, failure, system_ca_file};
 use crate::record::Record;
 
@@ -85,12 +84,12 @@ impl Server {
 impl Connection {
     pub(super) async fn ask(
         &mut self,
-        query: &Query,
+        sql: &Arc<str>,
         values: Vec<String>,
         most: usize,
     ) -> Result<Rows, Failure> {
         let beyond_ascii = values.iter().any(|value| !value.is_ascii());
-        let mut bound = sqlx::query(AssertSqlSafe(query.sql(|_| "?".to_owned())));
+        let mut bound = sqlx::query(AssertSqlSafe(Arc::clone(sql)));
         for value in values {
             bound = bound.bind(value);
         }
@@ -151,10 +150,25 @@ fn text(row: &MySqlRow, at: usize, kind: &str) -> Result<Vec<u8>, sqlx::Error> {
         }
         "FLOAT" => row.try_get_unchecked::<f32, _>(at)?.to_string().into_bytes(),
         "DOUBLE" => row.try_get_unchecked::<f64, _>(at)?.to_string().into_bytes(),
-        "TIME" => row.try_get_unchecked::<MySqlTime, _>(at)?.to_string().into_bytes(),
+        "TIME" => time(row.try_get_unchecked::<&[u8], _>(at)?),
         "DATE" | "DATETIME" | "TIMESTAMP" => date(row.try_get_unchecked::<&[u8], _>(at)?, kind),
         _ => row.try_get_unchecked::<&[u8], _>(at)?.to_vec(),
     })
+}
+
+/// A time of the binary protocol: its length, whether it is negative, days, hour, minute, second, then
+/// microseconds. (sqlx's own type has the sign the wrong way round in 0.9.0.)
+fn time(bytes: &[u8]) -> Vec<u8> {
+    let at = |index: usize| bytes.get(index).copied().unwrap_or(0);
+    let days = u32::from_le_bytes([at(2), at(3), at(4), at(5)]);
+    let hours = u64::from(days) * 24 + u64::from(at(6));
+    let sign = if at(1) == 0 { "" } else { "-" };
+    let mut text = format!("{sign}{hours:02}:{:02}:{:02}", at(7), at(8));
+    let micros = u32::from_le_bytes([at(9), at(10), at(11), at(12)]);
+    if micros != 0 {
+        text.push_str(&format!(".{micros:06}"));
+    }
+    text.into_bytes()
 }
 
 /// A date of the binary protocol: its length, year, month, day, then hour, minute, second, then microseconds
@@ -171,4 +185,28 @@ fn date(bytes: &[u8], kind: &str) -> Vec<u8> {
         }
     }
     text.into_bytes()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn dates_and_times_of_the_binary_protocol() {
+        for (bytes, kind, text) in [
+            (&[4, 0xea, 7, 12, 31][..], "DATE", "2026-12-31"),
+            (&[4, 0xea, 7, 12, 31], "DATETIME", "2026-12-31 00:00:00"),
+            (&[7, 0xea, 7, 1, 2, 3, 4, 5], "TIMESTAMP", "2026-01-02 03:04:05"),
+            (&[11, 0xea, 7, 1, 2, 3, 4, 5, 64, 226, 1, 0], "DATETIME", "2026-01-02 03:04:05.123456"),
+        ] {
+            assert_eq!(String::from_utf8(date(bytes, kind)).unwrap(), text);
+        }
+        for (bytes, text) in [
+            (&[0][..], "00:00:00"),
+            (&[8, 0, 0, 0, 0, 0, 3, 4, 5], "03:04:05"),
+            (&[12, 1, 34, 0, 0, 0, 22, 59, 59, 64, 226, 1, 0], "-838:59:59.123456"),
+        ] {
+            assert_eq!(String::from_utf8(time(bytes)).unwrap(), text);
+        }
+    }
 }

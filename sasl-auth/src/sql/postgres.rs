@@ -8,8 +8,8 @@ use futures_util::StreamExt as _;
 use sqlx::postgres::types::Oid;
 use sqlx::postgres::{PgConnectOptions, PgConnection, PgRow, PgSslMode, PgTypeInfo};
 use sqlx::{
-    AssertSqlSafe, Column as _, ConnectOptions as _, Either, Executor as _, Row as _, SqlSafeStr as _,
-    Statement as _, ValueRef as _,
+    AssertSqlSafe, Column as _, ConnectOptions as _, Connection as _, Either, Executor as _, Row as _,
+    SqlSafeStr as _, Statement as _, ValueRef as _,
 };
 
 use super::query::Query;
@@ -121,7 +121,11 @@ impl Connection {
         }
         if let Some(plan) = statement.plan.current() {
             match self.run(&plan, &values, most).await {
-                Err(error) if is_outdated(&error) => statement.plan.set(None),
+                Err(error) if is_outdated(&error) => {
+                    statement.plan.set(None);
+                    // The connection remembers what it was told of the types before.
+                    self.0.clear_cached_statements().await.map_err(|error| failure(&error, is_lost))?;
+                }
                 outcome => return outcome.map_err(|error| failure(&error, is_lost)),
             }
         }

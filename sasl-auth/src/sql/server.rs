@@ -1,6 +1,7 @@
 //! Database servers as their URLs name them, and connections to them.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use base::secret::Secret;
 
@@ -8,6 +9,7 @@ use super::query::{Dialect, Query};
 use super::{mysql, postgres, sqlite};
 use crate::record::Record;
 use crate::servers::Connect;
+use crate::tls;
 
 /// One server, or one SQLite file.
 pub(super) enum Server {
@@ -26,8 +28,17 @@ pub(super) enum Connection {
 /// A query as it is asked: what stays from one look-up to the next.
 pub(super) struct Statement {
     pub(super) query: Query,
+    /// Its text with `?` for each parameter, for SQLite and MySQL.
+    pub(super) text: Arc<str>,
     /// What PostgreSQL has said about the types of the query.
     pub(super) plan: postgres::PlanCell,
+}
+
+impl Statement {
+    pub(super) fn new(query: Query) -> Self {
+        let text = query.sql(|_| "?".to_owned()).into();
+        Self { query, text, plan: postgres::PlanCell::default() }
+    }
 }
 
 /// What came of a query. The text is for the log; it may quote values, so it is shown only where no password
@@ -79,7 +90,7 @@ impl Server {
         let query = rest.split_once('?').map_or("", |(_, query)| query);
         let keys = || query.split('&').filter(|pair| !pair.is_empty()).map(key);
         let is_open = !keys().any(|key| key == "sslmode" || key == "ssl-mode");
-        let tls = TlsFiles { ca_file, is_open };
+        let files = TlsFiles { ca_file, is_open };
         let known = match scheme.as_str() {
             "postgres" | "postgresql" => postgres::URL_KEYS,
             "mysql" | "mariadb" => mysql::URL_KEYS,
@@ -89,9 +100,9 @@ impl Server {
             return Err(format!("has the unknown parameter {unknown}; known are {}", known.join(", ")));
         }
         if known == postgres::URL_KEYS {
-            postgres::Server::parse(text, tls).map(Self::Postgres)
+            postgres::Server::parse(text, files).map(Self::Postgres)
         } else {
-            mysql::Server::parse(text, tls).map(Self::MySql)
+            mysql::Server::parse(text, files).map(Self::MySql)
         }
     }
 
@@ -147,9 +158,9 @@ impl Connection {
         most: usize,
     ) -> Result<Rows, Failure> {
         match self {
-            Self::Sqlite(connection) => connection.ask(&statement.query, values, most).await,
+            Self::Sqlite(connection) => connection.ask(&statement.text, values, most).await,
             Self::Postgres(connection) => connection.ask(statement, values, most).await,
-            Self::MySql(connection) => connection.ask(&statement.query, values, most).await,
+            Self::MySql(connection) => connection.ask(&statement.text, values, most).await,
         }
     }
 }
@@ -177,24 +188,24 @@ pub(super) fn connect_text(error: &sqlx::Error, ca_file: Option<&Path>) -> Strin
         sqlx::Error::Database(database) => {
             format!("{} (code {})", database.message(), database.code().unwrap_or_default())
         }
+        sqlx::Error::Io(io) if io.to_string().contains("certificate") => tls_text(&io.to_string(), ca_file),
         sqlx::Error::Io(io) => io.to_string(),
-        sqlx::Error::Tls(tls) => {
-            let checked = ca_file.map_or_else(
-                || "the system's CA certificates; name the right ones by tls_ca_file".to_owned(),
-                |path| format!("the CA certificates in {}", path.display()),
-            );
-            format!("TLS: {tls} (checked against {checked})")
-        }
+        sqlx::Error::Tls(own) => tls_text(&own.to_string(), ca_file),
         other => other.to_string(),
     }
 }
 
-/// Where Debian keeps the CA certificates that the system trusts.
-const SYSTEM_CA_FILE: &str = "/etc/ssl/certs/ca-certificates.crt";
+fn tls_text(error: &str, ca_file: Option<&Path>) -> String {
+    let checked = ca_file.map_or_else(
+        || "the system's CA certificates; name others by tls_ca_file".to_owned(),
+        |path| format!("the CA certificates in {} (tls_ca_file)", path.display()),
+    );
+    format!("TLS: {error}; checked against {checked}")
+}
 
 /// The file of CA certificates to check against when none is configured.
 pub(super) fn system_ca_file() -> Option<PathBuf> {
-    Some(PathBuf::from(SYSTEM_CA_FILE)).filter(|path| path.exists())
+    Some(PathBuf::from(tls::SYSTEM_CA_FILE)).filter(|path| path.exists())
 }
 
 #[cfg(test)]

@@ -3,13 +3,13 @@
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::StreamExt as _;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection, SqliteRow, SqliteValueRef};
 use sqlx::{AssertSqlSafe, Column as _, ConnectOptions as _, Decode, Row as _, TypeInfo as _, ValueRef as _};
 
-use super::query::Query;
 use super::server::{Failure, Rows, failure};
 use crate::record::Record;
 
@@ -79,11 +79,11 @@ fn identity(path: &Path) -> std::io::Result<(u64, u64)> {
 impl Connection {
     pub(super) async fn ask(
         &mut self,
-        query: &Query,
+        sql: &Arc<str>,
         values: Vec<String>,
         most: usize,
     ) -> Result<Rows, Failure> {
-        let mut bound = sqlx::query(AssertSqlSafe(query.sql(|_| "?".to_owned())));
+        let mut bound = sqlx::query(AssertSqlSafe(Arc::clone(sql)));
         for value in values {
             bound = bound.bind(value);
         }

@@ -1,35 +1,28 @@
 //! Files of users (passwd-file, its app passwords, shadow), kept in memory and read again when changed.
 
+mod content;
 mod path;
 mod table;
 
 use std::collections::HashMap;
-use std::io::{self, Read as _};
-use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
-use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
 use base::passwd_file;
-use base::secret::Secret;
 
 use crate::passdb::Unavailable;
 use crate::request::Request;
 use crate::variables::Template;
 
-use table::Table;
+use content::Stamp;
 
+pub(crate) use content::Loaded;
 pub(crate) use path::{BadPath, fill};
 
 /// Files of one path template that are kept; beyond, the one not used for longest goes.
 const KEPT: usize = 256;
-/// The largest file that is read.
-const LARGEST_BYTES: u64 = 1 << 30;
-/// Attempts to read a file that changes meanwhile, or has just changed and does not end with an end of line.
-const ATTEMPTS: usize = 4;
-/// The time between two attempts.
-const SETTLE: Duration = Duration::from_millis(25);
 
 /// What is in a file, and what to make of it.
 #[derive(Debug, Clone, Copy)]
@@ -83,43 +76,6 @@ struct UserFile {
     reading: tokio::sync::Mutex<()>,
 }
 
-/// A file's content, of the moment when it had this stamp.
-pub(crate) struct Loaded {
-    path: PathBuf,
-    stamp: Stamp,
-    /// Read within the second of its last change: another change could have left the same stamp.
-    fresh: bool,
-    table: Table,
-}
-
-/// What tells one state of a file from another.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Stamp {
-    device: u64,
-    inode: u64,
-    size: u64,
-    modified: (i64, i64),
-    changed: (i64, i64),
-}
-
-impl Stamp {
-    fn of(metadata: &std::fs::Metadata) -> Self {
-        Self {
-            device: metadata.dev(),
-            inode: metadata.ino(),
-            size: metadata.size(),
-            modified: (metadata.mtime(), metadata.mtime_nsec()),
-            changed: (metadata.ctime(), metadata.ctime_nsec()),
-        }
-    }
-
-    /// Whether the last change is in this second or the one before (or in the future).
-    fn is_fresh(&self) -> bool {
-        let now = i64::try_from(base::clock::unix_now()).unwrap_or(i64::MAX);
-        self.changed.0.saturating_add(1) >= now
-    }
-}
-
 /// Path as written, and the kind's name.
 type Key = (String, &'static str);
 
@@ -169,7 +125,7 @@ impl UserFiles {
             Err(BadPath) => return Ok(None),
         };
         let kept = self.kept(&path);
-        let stamp = match stamp(&path) {
+        let stamp = match Stamp::now(&path) {
             Ok(stamp) => stamp,
             Err(error) if self.may_be_missing() && is_missing(&error) => {
                 self.forget(&path);
@@ -224,87 +180,25 @@ impl UserFiles {
 impl UserFile {
     /// What is in memory, if it is what the file holds.
     fn current(&self, stamp: &Stamp) -> Option<Arc<Loaded>> {
-        self.loaded.load_full().filter(|loaded| loaded.stamp == *stamp && (!loaded.fresh || stamp.is_fresh()))
+        self.loaded.load_full().filter(|loaded| loaded.is_of(stamp))
     }
 
     /// Reads the file, unless somebody else has just done so; one at a time.
     async fn read_again(self: &Arc<Self>) -> io::Result<Arc<Loaded>> {
         let _reading = self.reading.lock().await;
-        if let Some(loaded) = self.current(&stamp(&self.path)?) {
+        if let Some(loaded) = self.current(&Stamp::now(&self.path)?) {
             return Ok(loaded);
         }
         let file = Arc::clone(self);
-        let loaded = tokio::task::spawn_blocking(move || Loaded::read(&file.path, &file.kind))
-            .await
-            .map_err(io::Error::other)??;
+        let before = self.loaded.load_full();
+        let loaded =
+            tokio::task::spawn_blocking(move || Loaded::read(&file.path, &file.kind, before.as_deref()))
+                .await
+                .map_err(io::Error::other)??;
         let loaded = Arc::new(loaded);
         self.loaded.store(Some(Arc::clone(&loaded)));
         Ok(loaded)
     }
-}
-
-impl Loaded {
-    fn read(path: &Path, kind: &Kind) -> io::Result<Self> {
-        let mut attempt = 1;
-        let (bytes, stamp, mode) = loop {
-            // Without O_NONBLOCK a FIFO would wait for its writer.
-            let flags = nix::fcntl::OFlag::O_NONBLOCK.bits();
-            let mut file = std::fs::OpenOptions::new().read(true).custom_flags(flags).open(path)?;
-            let metadata = file.metadata()?;
-            if !metadata.is_file() {
-                return Err(io::Error::other("not a regular file"));
-            }
-            if metadata.size() > LARGEST_BYTES {
-                return Err(io::Error::other("larger than 1 GiB"));
-            }
-            let size = usize::try_from(metadata.size()).unwrap_or(0);
-            // One byte more, so that reading to the end needs no larger buffer, whose copies nobody wipes.
-            let mut bytes = Vec::with_capacity(size + 1);
-            (&mut file).take(LARGEST_BYTES).read_to_end(&mut bytes)?;
-            let bytes = Secret::new(bytes);
-            let stamp = Stamp::of(&metadata);
-            let quiet = Stamp::of(&file.metadata()?) == stamp;
-            // Somebody who writes in place is not done before the last end of line.
-            let whole = bytes.expose().ends_with(b"\n") || !stamp.is_fresh();
-            if (quiet && whole) || attempt == ATTEMPTS {
-                break (bytes, stamp, metadata.mode());
-            }
-            attempt += 1;
-            std::thread::sleep(SETTLE);
-        };
-        let fresh = stamp.is_fresh();
-        let (table, complaints) = Table::new(bytes, kind);
-        let shown = path.display();
-        if mode & 0o004 != 0 && !kind.public {
-            log::warn!("{shown} holds passwords and can be read by everybody (mode {:o})", mode & 0o7777);
-        }
-        for complaint in &complaints.first {
-            log::warn!("{shown}:{}: {}", complaint.line, complaint.text);
-        }
-        if complaints.more > 0 {
-            log::warn!("{shown}: {} more lines like these", complaints.more);
-        }
-        Ok(Self { path: path.to_owned(), stamp, fresh, table })
-    }
-
-    /// The lines of a user, in the file's order.
-    pub(crate) fn lines<'a>(&'a self, user: &'a str) -> impl Iterator<Item = &'a [u8]> {
-        self.table.lines(user)
-    }
-
-    /// The lines of all users, in the file's order.
-    pub(crate) fn all(&self) -> impl Iterator<Item = &[u8]> {
-        self.table.all()
-    }
-
-    /// `file:line` of a line that [`Self::lines`] gave, for the log.
-    pub(crate) fn place(&self, line: &[u8]) -> String {
-        format!("{}:{}", self.path.display(), self.table.number(line))
-    }
-}
-
-fn stamp(path: &Path) -> io::Result<Stamp> {
-    std::fs::metadata(path).map(|metadata| Stamp::of(&metadata))
 }
 
 fn is_missing(error: &io::Error) -> bool {

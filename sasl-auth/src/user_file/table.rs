@@ -107,6 +107,11 @@ impl Table {
         self.index.retain(|(_, offset)| later.binary_search(offset).is_err());
     }
 
+    /// Whether it was made of these bytes.
+    pub(super) fn holds(&self, bytes: &Secret) -> bool {
+        self.bytes == *bytes
+    }
+
     /// The lines of a user, in the file's order.
     pub(super) fn lines<'a>(&'a self, user: &'a str) -> impl Iterator<Item = &'a [u8]> {
         let wanted = hash(&self.hasher, user.as_bytes());

@@ -4,6 +4,7 @@ use std::fs;
 use std::future::Future;
 use std::pin::pin;
 use std::task::{Context, Poll, Waker};
+use std::time::Duration;
 
 use super::*;
 
@@ -52,13 +53,7 @@ async fn a_change_that_leaves_the_stamp_is_seen_a_second_later() {
     assert!(loaded.fresh);
     // As if the file had been written again within one tick of the clock.
     let file = files.kept(&path).unwrap();
-    let stale = Loaded {
-        path: path.clone(),
-        stamp: loaded.stamp,
-        fresh: true,
-        table: Table::new(Secret::from("a:0\n"), &Kind::USERS).0,
-    };
-    file.loaded.store(Some(Arc::new(stale)));
+    file.loaded.store(Some(Arc::new(loaded.with_content("a:0\n"))));
     tokio::time::sleep(Duration::from_millis(2100)).await;
     assert_eq!(look(&files, "a").await.as_deref(), Some("a:1"));
     assert!(!files.content(&request("a")).await.unwrap().unwrap().fresh);
@@ -91,7 +86,7 @@ async fn many_lookups_of_a_changed_file_read_it_once() {
         tasks.spawn(async move { files.content(&request("a")).await.unwrap().unwrap() });
     }
     let all = tasks.join_all().await;
-    assert!(all.windows(2).all(|pair| Arc::ptr_eq(&pair[0], &pair[1])));
+    assert!(all.windows(2).all(|pair| Arc::ptr_eq(&pair[0].table, &pair[1].table)));
 }
 
 #[tokio::test]
@@ -120,14 +115,22 @@ async fn a_file_that_is_being_written_is_waited_for() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("users");
     let files = UserFiles::open(path.to_str().unwrap(), Kind::USERS).unwrap();
-    let mut file = fs::File::create(&path).unwrap();
-    file.write_all(b"a:secr").unwrap();
-    let writer = tokio::task::spawn_blocking(move || {
-        std::thread::sleep(Duration::from_millis(30));
-        file.write_all(b"et\nb:x\n").unwrap();
-    });
-    assert_eq!(look(&files, "a").await.as_deref(), Some("a:secret"));
-    writer.await.unwrap();
+    // The writer's pause may be longer than it says on a busy machine; then it is tried again.
+    let mut seen = None;
+    for _ in 0..10 {
+        let mut file = fs::File::create(&path).unwrap();
+        file.write_all(b"a:secr").unwrap();
+        let writer = tokio::task::spawn_blocking(move || {
+            std::thread::sleep(Duration::from_millis(30));
+            file.write_all(b"et\nb:x\n").unwrap();
+        });
+        seen = look(&files, "a").await;
+        writer.await.unwrap();
+        if seen.as_deref() == Some("a:secret") {
+            break;
+        }
+    }
+    assert_eq!(seen.as_deref(), Some("a:secret"));
     // Without an end of line at the end for good: read as it is.
     fs::write(&path, "a:1\nb:2").unwrap();
     assert_eq!(look(&files, "b").await.as_deref(), Some("b:2"));

@@ -28,7 +28,7 @@ impl PasswdFile {
     /// fields. Then come `home` and the extra fields that begin with `userdb_`, without that prefix.
     pub(super) async fn lookup(&self, request: &Request) -> Result<Option<Entry>, Unavailable> {
         let Some(content) = self.files.content(request).await? else { return Ok(None) };
-        let Some(line) = content.lines(&request.user).next() else { return Ok(None) };
+        let Some(line) = content.lines(request.key()).next() else { return Ok(None) };
         let passwd_file::Line::User(user) = passwd_file::line(line) else { return Ok(None) };
         let Some(uid) = user.uid else {
             log::warn!("{}: user {:?} has no uid field", content.place(line), request.user);

@@ -37,8 +37,11 @@ pub(super) enum Filter {
     Truncate { bits: usize },
     /// `substr(offset, length)`; negative ones count from the end.
     Substring { offset: i64, length: Option<i64> },
-    /// `hexlify`, `format=hex`.
-    Hex,
+    /// `hexlify`, `format=hex`; `hexlify(8)` has that many digits: the first ones, or zeros before them.
+    Hex { digits: Option<usize> },
+    /// `index('@', 1)`: the part of this number between separators, from the end when negative; empty
+    /// when there are not so many.
+    Index { separator: String, number: i64 },
     /// `base64`.
     Base64,
     /// `default("…")`: stands for an empty value.
@@ -166,10 +169,16 @@ fn step(mut bytes: Vec<u8>, binary: &mut bool, filter: &Filter, window: &mut Win
         }
         Filter::Truncate { bits } => truncate(&mut bytes, *bits),
         Filter::Substring { offset, length } => return substring(&bytes, *offset, *length),
-        Filter::Hex => {
+        Filter::Hex { digits } => {
             *binary = false;
-            return hex(&bytes).into_bytes();
+            let mut text = hex(&bytes);
+            if let Some(digits) = *digits {
+                text.truncate(digits);
+                text.insert_str(0, &"0".repeat(digits - text.len()));
+            }
+            return text.into_bytes();
         }
+        Filter::Index { separator, number } => return index(&bytes, separator, *number),
         Filter::Base64 => {
             *binary = false;
             return STANDARD.encode(&bytes).into_bytes();
@@ -232,6 +241,18 @@ fn bucket(hash: BucketHash, bytes: &[u8], window: &mut Window) -> String {
     *window = Window::default();
     // Dovecot prints the lower 32 bits.
     format!("{:0digits$x}", value & 0xffff_ffff)
+}
+
+fn index(bytes: &[u8], separator: &str, number: i64) -> Vec<u8> {
+    let text = String::from_utf8_lossy(bytes);
+    let part = match usize::try_from(number) {
+        Ok(number) => text.split(separator).nth(number),
+        Err(_negative) => {
+            let back = usize::try_from(number.unsigned_abs()).unwrap_or(usize::MAX);
+            text.rsplit(separator).nth(back - 1)
+        }
+    };
+    part.unwrap_or_default().as_bytes().to_vec()
 }
 
 fn substring(bytes: &[u8], offset: i64, length: Option<i64>) -> Vec<u8> {

@@ -235,14 +235,14 @@ fn old_digest(
     };
     let mut digest = Digest { algorithm, rounds: 1, salt: String::new() };
     let mut bits = None;
-    let mut format = Filter::Hex;
+    let mut format = Filter::Hex { digits: None };
     let arguments = arguments.strip_prefix(';').unwrap_or(arguments);
     for argument in arguments.split(',').filter(|argument| !argument.is_empty()) {
         match argument.split_once('=') {
             Some(("rounds", number)) => digest.rounds = rounds(number, at)?,
             Some(("salt", salt)) => salt.clone_into(&mut digest.salt),
             Some(("truncate", number)) => bits = Some(count(number, at)?),
-            Some(("format", "hex")) => format = Filter::Hex,
+            Some(("format", "hex")) => format = Filter::Hex { digits: None },
             Some(("format", "base64")) => format = Filter::Base64,
             _ => {
                 return error(
@@ -289,9 +289,7 @@ fn filter(text: &str, at: usize) -> Result<Filter, TemplateError> {
         "domain" => Some(Filter::Domain),
         "reverse" => Some(Filter::Reverse),
         "ldap_dn" => Some(Filter::LdapDn),
-        "hexlify" => Some(Filter::Hex),
         "base64" => Some(Filter::Base64),
-        "rtrim" => Some(Filter::Trim),
         _ => None,
     };
     if let Some(filter) = plain {
@@ -312,7 +310,18 @@ fn filter(text: &str, at: usize) -> Result<Filter, TemplateError> {
             Some(("bits", bits)) => Filter::Truncate { bits: count(bits.trim(), at)? },
             _ => Filter::Truncate { bits: count(argument, at)?.saturating_mul(8) },
         }),
-        ("substr" | "truncate" | "default", _) => {
+        ("hexlify", []) => Ok(Filter::Hex { digits: None }),
+        ("hexlify", [digits]) => {
+            Ok(Filter::Hex { digits: Some(count(digits, at)?).filter(|digits| *digits > 0) })
+        }
+        ("index", [separator, number]) => {
+            let separator = quoted(separator, at)?;
+            if separator.is_empty() {
+                return error(at, "`index` needs a separator");
+            }
+            Ok(Filter::Index { separator, number: integer(number, at)? })
+        }
+        ("substr" | "truncate" | "default" | "hexlify" | "index", _) => {
             error(at, format!("`{name}` with a wrong number of arguments"))
         }
         _ => new_digest(name, &arguments, at),

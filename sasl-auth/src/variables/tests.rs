@@ -58,6 +58,11 @@ fn mistakes_are_named_with_their_place() {
         ("x%{user | lowr}", 10, "lowr"),
         ("%{user", 1, "without"),
         ("%{if;%u;eq;x;a;b}", 2, "not supported"),
+        ("%{user|index('',1)}", 7, "separator"),
+        ("%{user|hexlify(1,2)}", 7, "wrong number"),
+        ("%{user|lower(1)}", 7, "no arguments"),
+        ("%{user|default(x)}", 7, "not in quotes"),
+        ("%{md5;rounds=0:user}", 2, "rounds must be"),
     ] {
         let error = Template::parse(text).unwrap_err();
         assert_eq!(error.offset, offset, "{text}: {error}");
@@ -130,6 +135,12 @@ fn filters_of_dovecot_2_4() {
         ("%{user|username|reverse|upper}", "BA"),
         ("%{service | base64}", "c210cA=="),
         ("%{service | hexlify}", "736d7470"),
+        ("%{service | hexlify(0)}", "736d7470"),
+        ("%{service | hexlify(3)}", "736"),
+        ("%{service | hexlify(10)}", "00736d7470"),
+        ("%{user | index('@', 0)}", "Ab"),
+        ("%{user | index('@', -1) | index('.', 1)}", "de"),
+        ("%{user | index('@', 2)}[%{user | index('@', -3)}]", "[]"),
         ("%{lip | default('no | \"ip\"')}", "no | \"ip\""),
     ] {
         assert_eq!(expand(text), want, "{text}");

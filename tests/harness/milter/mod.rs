@@ -2,10 +2,10 @@
 
 mod conf;
 mod subject;
-mod syslog;
 
 pub use conf::{Conf, SigningKey};
 pub use subject::Subject;
+pub(crate) use subject::target_folder;
 
 use std::fs::{self, File};
 use std::net::TcpStream;
@@ -20,8 +20,8 @@ use nix::unistd::Pid;
 
 use crate::ports::Port;
 use crate::scratch::Scratch;
+use crate::syslog::Syslog;
 use crate::wait::{PATIENCE, wait_for, wait_up_to};
-use syslog::Syslog;
 
 /// A milter process with its configuration and log in a scratch folder.
 ///

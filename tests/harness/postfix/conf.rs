@@ -2,8 +2,10 @@
 
 use std::fmt::Write as _;
 use std::path::Path;
+use std::process::Command;
 
 use super::Builder;
+use crate::scratch::Scratch;
 
 /// The main.cf of an instance in `folder`. Later lines win over earlier ones, so the test's own come last.
 pub(super) fn main_cf(folder: &Path, builder: &Builder<'_>) -> String {
@@ -29,6 +31,28 @@ pub(super) fn master_cf(builder: &Builder<'_>, smtp: u16, submission: u16) -> St
         writeln!(text, "  -o {{ {option} }}").unwrap();
     }
     text + MASTER
+}
+
+/// Makes a key and a certificate that it signs itself, and returns the file with both.
+pub(super) fn certificate(scratch: &Scratch) -> String {
+    let file = scratch.file("certificate.pem").display().to_string();
+    let mut command = Command::new("openssl");
+    command.args(["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]);
+    command.args([
+        "-days",
+        "2",
+        "-subj",
+        "/CN=mx.test.example",
+        "-keyout",
+        &file,
+        "-out",
+        &format!("{file}.crt"),
+    ]);
+    let output = command.output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let both = [&file, &format!("{file}.crt")].map(|part| std::fs::read_to_string(part).unwrap()).concat();
+    std::fs::write(&file, both).unwrap();
+    file
 }
 
 /// The domains that the mailboxes are in, and the mailboxes, as texthash tables.
@@ -108,4 +132,5 @@ virtual unix - n n - - virtual
 anvil unix - - n - 1 anvil
 scache unix - - n - 1 scache
 postlog unix-dgram n - n - 1 postlogd
+tlsmgr unix - - n 1000? 1 tlsmgr
 ";

@@ -15,6 +15,7 @@ use std::time::{Duration, SystemTime};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
+use crate::auth::AuthServer;
 use crate::milter::Milter;
 use crate::ports::Port;
 use crate::scratch::Scratch;
@@ -70,6 +71,26 @@ impl<'a> Builder<'a> {
         self.main.push_str(line);
         self.main.push('\n');
         self
+    }
+
+    /// The submission service lets users log in, whom `server` knows, and relays for them alone; it offers STARTTLS
+    /// with a certificate of its own.
+    #[must_use]
+    pub fn sasl(self, server: &AuthServer) -> Self {
+        let certificate = conf::certificate(self.scratch);
+        let path = server.client_socket().display().to_string();
+        [
+            "smtpd_sasl_auth_enable = yes".to_owned(),
+            "smtpd_sasl_type = dovecot".to_owned(),
+            format!("smtpd_sasl_path = {path}"),
+            "smtpd_sasl_security_options = noanonymous".to_owned(),
+            "smtpd_tls_security_level = may".to_owned(),
+            format!("smtpd_tls_cert_file = {certificate}"),
+            format!("smtpd_tls_key_file = {certificate}"),
+            "smtpd_relay_restrictions = permit_sasl_authenticated, reject".to_owned(),
+        ]
+        .iter()
+        .fold(self, |builder, option| builder.submission_option(option))
     }
 
     /// Gives the submission service another `-o NAME=VALUE`.
@@ -145,6 +166,12 @@ impl Postfix {
     #[must_use]
     pub fn submit(&self) -> SmtpClient {
         SmtpClient::connect(self.submission.number())
+    }
+
+    /// The same after STARTTLS.
+    #[must_use]
+    pub fn submit_tls(&self) -> SmtpClient {
+        SmtpClient::connect_tls(self.submission.number())
     }
 
     /// The Maildir of a mailbox that the instance was built with.

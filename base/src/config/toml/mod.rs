@@ -17,7 +17,7 @@ mod value;
 pub use reader::{Document, Table, read};
 pub use value::{Field, Value, duration_text, or, size_text};
 
-/// The longest text that is read, in bytes; the parser needs some fifty times as much memory.
+/// The longest text that is read, in bytes; the parser needs a hundred times as much memory.
 pub const MAX_BYTES: u64 = 1 << 20;
 
 /// A table of the text: `[name]`, `[[name]]`, or what stands before the first header.

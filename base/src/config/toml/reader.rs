@@ -247,6 +247,12 @@ impl Reader<'_> {
     }
 
     fn unknown(&mut self, section: &'static Section, name: &str, key: &Span, selected: Option<&str>) {
+        let full = self.report.notes().len() >= Report::MAX_NOTES;
+        let place = if section.name.is_empty() { String::new() } else { format!(" in {}", section.header()) };
+        let note = self.report.error(&key.clone().into_private(), format!("unknown setting {name}{place}"));
+        if full {
+            return;
+        }
         let fits = |setting: &&Setting| {
             setting.only.is_empty() || selected.is_none_or(|word| setting.only.contains(&word))
         };
@@ -265,8 +271,6 @@ impl Reader<'_> {
                 };
                 Some(format!("it belongs {place}"))
             });
-        let place = if section.name.is_empty() { String::new() } else { format!(" in {}", section.header()) };
-        let note = self.report.error(&key.clone().into_private(), format!("unknown setting {name}{place}"));
         if let Some(help) = help {
             note.help(help);
         }

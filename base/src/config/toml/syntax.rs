@@ -1,5 +1,6 @@
 //! From text to TOML values with their places, past syntax errors, with secrets kept out of sight.
 
+use std::cell::OnceCell;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -62,7 +63,7 @@ pub(super) fn parse(source: &Arc<Source>, sections: &[Section], report: &mut Rep
         report.error_anywhere(format!("{} is longer than {MAX_BYTES} bytes", source.name()));
         return None;
     }
-    let guarded = Text::new(source, mask_lines(source, sections), false);
+    let guarded = OnceCell::new();
     let mut rest = source.text().to_owned();
     let mut whole = true;
     let mut cut = false;
@@ -85,7 +86,8 @@ pub(super) fn parse(source: &Arc<Source>, sections: &[Section], report: &mut Rep
         let start = rest.get(..at).and_then(|before| before.rfind('\n')).map_or(0, |feed| feed + 1);
         let end = rest.get(start..).and_then(|line| line.find('\n')).map_or(rest.len(), |feed| start + feed);
         if !of_the_cut {
-            complain(&guarded, &range, error.message(), source.text(), start..end, report);
+            let guarded = guarded.get_or_init(|| Text::new(source, mask_lines(source, sections), false));
+            complain(guarded, &range, error.message(), source.text(), start..end, report);
         }
         let line = rest.get(start..end).unwrap_or("");
         if !of_the_cut && stands_alone(line) && !within_a_list(rest.get(..start).unwrap_or("")) {
@@ -242,6 +244,7 @@ fn mask_lines(source: &Source, sections: &[Section]) -> String {
             || nearest(name, sections.iter().map(|section| section.name)).is_some()
     };
     let mut ranges = Vec::new();
+    let mut comparisons = 0;
     for line in source.lines() {
         let text = line.text.trim_start();
         let indent = line.text.len() - text.len();
@@ -254,7 +257,12 @@ fn mask_lines(source: &Source, sections: &[Section]) -> String {
             header.len()
         } else if harmless(word) && !text.contains('{') {
             text.len()
-        } else if is_name(word) && word.len() < MAX_SHOWN_NAME && resembles_one(word) {
+        } else if is_name(word) && word.len() < MAX_SHOWN_NAME && comparisons < MAX_COMPARISONS {
+            comparisons += 1;
+            if !resembles_one(word) {
+                ranges.push(line.start + indent..end);
+                continue;
+            }
             text.find('=').map_or(word.len(), |equals| equals + 1)
         } else {
             0
@@ -263,6 +271,9 @@ fn mask_lines(source: &Source, sections: &[Section]) -> String {
     }
     mask(source.text(), &ranges)
 }
+
+/// Lines whose first words are compared with all names; each costs some microseconds.
+const MAX_COMPARISONS: usize = 2000;
 
 /// Longer words are no names of settings.
 const MAX_SHOWN_NAME: usize = 40;

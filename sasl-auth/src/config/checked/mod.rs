@@ -6,6 +6,7 @@ mod templates;
 
 pub use offer::{NOTHING_TO_OFFER, abilities};
 
+use std::collections::HashMap;
 use std::time::Duration;
 
 use base::config::Report;
@@ -126,12 +127,12 @@ fn listeners(settings: &Settings, document: &Document, report: &mut Report) {
     }
     let read = tables.iter().filter(|table| table.address("address").is_some());
     let listeners: Vec<(&Listen, &Table)> = settings.listen.iter().zip(read.copied()).collect();
-    for (index, (listen, table)) in listeners.iter().enumerate() {
-        if let Some((_, first)) =
-            listeners.iter().take(index).find(|(other, _)| other.address == listen.address)
-        {
-            let line = first.place("address").line();
-            report.error(&table.place("address"), format!("line {line} listens at this address already"));
+    let mut lines: HashMap<String, u32> = HashMap::new();
+    for (listen, table) in &listeners {
+        let place = table.place("address");
+        let line = *lines.entry(listen.address.to_string()).or_insert(place.line());
+        if line != place.line() {
+            report.error(&place, format!("line {line} listens at this address already"));
         }
         one_listener(listen, table, report);
     }

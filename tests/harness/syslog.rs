@@ -12,7 +12,7 @@ use std::time::Duration;
 
 /// A syslog socket and the thread that copies its lines to a file; both end when dropped.
 #[derive(Debug)]
-pub(super) struct Syslog {
+pub(crate) struct Syslog {
     dev: PathBuf,
     stopping: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
@@ -20,7 +20,7 @@ pub(super) struct Syslog {
 
 impl Syslog {
     /// Makes the folder `dev` that is to stand in for /dev, and copies what is logged there to `log`.
-    pub(super) fn listen(dev: &Path, log: &Path) -> Self {
+    pub(crate) fn listen(dev: &Path, log: &Path) -> Self {
         fs::create_dir(dev).unwrap();
         let socket = UnixDatagram::bind(dev.join("log")).unwrap();
         socket.set_read_timeout(Some(Duration::from_millis(20))).unwrap();
@@ -41,7 +41,7 @@ impl Syslog {
     }
 
     /// A command for `program` in a mount namespace where /dev is this folder and the devices it needs.
-    pub(super) fn command(&self, program: &Path) -> Command {
+    pub(crate) fn command(&self, program: &Path) -> Command {
         let mut command = Command::new("/usr/bin/unshare");
         command.args(["-m", "--propagation", "private", "/bin/sh", "-ec", ENTER, "sh"]);
         command.arg(&self.dev).arg(program);
