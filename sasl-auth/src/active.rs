@@ -298,7 +298,10 @@ impl Shared {
         if new.network || new.country {
             self.metrics.new_place(new);
             let what = if new.country { "country" } else { "network" };
-            log::info!("{}: first login from this {what}", crate::report::subject(crate::authenticate::OURSELVES, user, request));
+            log::info!(
+                "{}: first login from this {what}",
+                crate::report::subject(crate::authenticate::OURSELVES, user, request)
+            );
         }
     }
 }
