@@ -1,7 +1,7 @@
 //! What is in force: the settings with all that is built from them, and what outlives a reload.
 
 use std::fmt;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::cache::{self, Cache};
@@ -9,7 +9,7 @@ use crate::config::settings::{self, Settings};
 use crate::country::Countries;
 use crate::fields::Fields;
 use crate::hashing::Pool;
-use crate::mechanism::{self, Description};
+use crate::mechanism::{self, CredentialKind, Description};
 use crate::metrics::Metrics;
 use crate::networks::Networks;
 use crate::oauth::Tokens;
@@ -20,9 +20,14 @@ use crate::username::Usernames;
 use crate::variables::{Template, Values};
 use crate::{config, passdb, userdb};
 
+/// How many configurations there have been.
+static GENERATION: AtomicU64 = AtomicU64::new(0);
+
 /// The configuration in force; replaced as a whole by a reload.
 #[derive(Debug)]
 pub struct Active {
+    /// Tells this configuration from those before and after it.
+    pub generation: u64,
     /// The settings themselves.
     pub settings: Settings,
     /// How names are read.
@@ -59,8 +64,8 @@ pub struct Passdb {
     decoy: Mutex<Option<Arc<Stored>>>,
     /// Users of weak schemes that the log has heard of, by hash.
     warned: Mutex<std::collections::HashSet<u64>>,
-    /// The last SCRAM user's keys were made from a clear-text password, which takes a while.
-    pub makes_scram_keys: AtomicBool,
+    /// What SCRAM users without a password are answered from: like the first that was seen.
+    scram_decoys: Mutex<Vec<(CredentialKind, Arc<Stored>)>>,
 }
 
 /// Which requests may share an answer from the cache.
@@ -144,7 +149,18 @@ impl Active {
             return Err("no mechanism can be offered; Postfix would refuse to start its smtpd".to_owned());
         }
         let offered_names = offered.iter().map(|description| description.name).collect();
-        Ok(Self { settings, usernames, offered, offered_names, denies, masters, passdbs, userdbs, tokens })
+        Ok(Self {
+            generation: GENERATION.fetch_add(1, Ordering::Relaxed),
+            settings,
+            usernames,
+            offered,
+            offered_names,
+            denies,
+            masters,
+            passdbs,
+            userdbs,
+            tokens,
+        })
     }
 }
 
@@ -171,7 +187,7 @@ impl Passdb {
             override_fields: templates(&settings.override_fields)?,
             decoy: Mutex::new(None),
             warned: Mutex::default(),
-            makes_scram_keys: AtomicBool::new(false),
+            scram_decoys: Mutex::default(),
             settings: settings.clone(),
         })
     }
@@ -213,6 +229,21 @@ impl Passdb {
         user.hash(&mut hasher);
         let mut warned = lock(&self.warned);
         warned.len() < 10_000 && warned.insert(hasher.finish())
+    }
+
+    /// What users without a password are answered from by SCRAM: a stored password like those here, that
+    /// nothing matches. It stays the same, or an unknown user's salt would change.
+    #[must_use]
+    pub fn scram_decoy(&self, kind: CredentialKind) -> Option<Arc<Stored>> {
+        lock(&self.scram_decoys).iter().find(|(known, _)| *known == kind).map(|(_, decoy)| Arc::clone(decoy))
+    }
+
+    /// Learns what SCRAM users look like here.
+    pub fn learn_scram(&self, stored: &Stored, kind: CredentialKind) {
+        let mut decoys = lock(&self.scram_decoys);
+        if kind != CredentialKind::CramMd5 && !decoys.iter().any(|(known, _)| *known == kind) {
+            decoys.push((kind, Arc::new(stored.decoy())));
+        }
     }
 
     /// Learns from a stored password what passwords cost here.
