@@ -42,6 +42,28 @@ fn configurations_come_out_as_wanted_and_are_taken() {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
+/// Case 02 has one file a domain, in which users stand without their domain.
+#[tokio::test]
+async fn the_users_of_an_imported_file_are_found() {
+    use crate::request::Request;
+
+    let folder = tempfile::tempdir().unwrap();
+    fs::create_dir(folder.path().join("example.com")).unwrap();
+    fs::write(folder.path().join("example.com/passwd"), "joe:{PLAIN}x\n").unwrap();
+    let case = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/cases/import/02-passwd-file-2.3");
+    let text = import(&case).replace("/etc/mail", &folder.path().display().to_string());
+    let mut settings = config::load(&Source::new("imported", text)).settings.unwrap();
+    // Its user vmail is not on every machine.
+    settings.userdb.clear();
+    let active = crate::active::Active::new(settings).unwrap();
+    let passdb = &active.passdbs[0];
+    for (user, known) in [("joe@example.com", true), ("ann@example.com", false), ("joe@example.org", false)] {
+        let request = Request { user: user.into(), ..Request::default() };
+        let found = passdb.driver.lookup(&passdb.renamed(&request).unwrap(), None).await.unwrap();
+        assert_eq!(matches!(found, crate::passdb::Lookup::Found(_)), known, "{user}");
+    }
+}
+
 #[test]
 fn a_file_that_cannot_be_read_leaves_a_comment() {
     let text = "passdb {\n args = /etc/dovecot/dovecot-sql.conf.ext\n driver = sql\n}\n";

@@ -158,7 +158,11 @@ fn one_listener(listen: &Listen, table: &Table, report: &mut Report) {
                     }
                     ListenKind::Userdb => "every local user may look up all users here",
                 };
-                report.warning(&table.place("mode"), what).help("0o660 with a group is enough for Postfix");
+                let help = match listen.kind {
+                    ListenKind::Client => "0o660 with a group is enough for Postfix",
+                    ListenKind::Userdb => "0o660 with a group is enough for a delivery agent",
+                };
+                report.warning(&table.place("mode"), what).help(help);
             }
         }
         Address::Inet { host, .. } => {

@@ -29,7 +29,7 @@ pub(super) fn mechanisms(settings: &Settings, document: &Document, report: &mut 
             // The defaults stand nowhere; that nothing is left of them is said below.
             Err(_) if !top.is_set("mechanisms") => {}
             // Having no passdb at all is complained about elsewhere.
-            Err(_) if settings.passdb.is_empty() && !offers_any(settings) => {}
+            Err(_) if settings.passdb.is_empty() && !offers_any(settings) && !needs_tokens(name) => {}
             Err(why) => {
                 report.warning(&place(name), format!("{name} is not offered: {why}"));
             }
@@ -44,6 +44,10 @@ pub(super) fn mechanisms(settings: &Settings, document: &Document, report: &mut 
         };
         note.help("Postfix does not start its SMTP server without one");
     }
+}
+
+fn needs_tokens(name: &str) -> bool {
+    mechanism::offered(name).is_some_and(|description| description.needs == mechanism::Need::Tokens)
 }
 
 /// Whether any mechanism can be offered; without a passdb those with tokens can, and ANONYMOUS.
