@@ -4,7 +4,7 @@ use base::config::Report;
 use base::config::toml::{Document, or};
 
 use super::super::settings::{Passdb, PassdbDriver, Settings};
-use crate::mechanism::{self, Abilities};
+use crate::mechanism::{self, Abilities, Need};
 
 /// The error of a configuration that lets nobody log in.
 pub const NOTHING_TO_OFFER: &str = "no mechanism is left to offer";
@@ -47,7 +47,7 @@ pub(super) fn mechanisms(settings: &Settings, document: &Document, report: &mut 
 }
 
 fn needs_tokens(name: &str) -> bool {
-    mechanism::offered(name).is_some_and(|description| description.needs == mechanism::Need::Tokens)
+    mechanism::offered(name).is_some_and(|description| description.needs == Need::Tokens)
 }
 
 /// Whether any mechanism can be offered; without a passdb those with tokens can, and ANONYMOUS.

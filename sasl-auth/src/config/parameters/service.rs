@@ -194,7 +194,8 @@ pub(super) const CACHE: Section = Section {
     name: "cache",
     repeated: false,
     selector: None,
-    doc: "Remembers which passwords were right and wrong, as a keyed hash. There is no cache without this section.",
+    doc: "Remembers which passwords were right and wrong, as a keyed hash. There is no cache without this section. \
+          See WHAT THE CACHE REMEMBERS.",
     settings: &[
         setting(
             "size",
