@@ -123,15 +123,19 @@ impl Active {
         let usernames = settings.names.compile()?;
         let (mut denies, mut masters, mut passdbs) = (Vec::new(), Vec::new(), Vec::new());
         for one in &settings.passdb {
-            let built = Passdb::new(one)?;
+            let built = Passdb::new(one).map_err(|error| format!("[[passdb]] {}: {error}", one.name))?;
             match (one.deny, one.master) {
                 (true, _) => denies.push(built),
                 (false, true) => masters.push(built),
                 (false, false) => passdbs.push(built),
             }
         }
-        let userdbs = settings.userdb.iter().map(Userdb::new).collect::<Result<Vec<_>, _>>()?;
-        let tokens = settings.oauth2.as_ref().map(Tokens::new).transpose()?;
+        let userdb = |one: &settings::Userdb| {
+            Userdb::new(one).map_err(|error| format!("[[userdb]] {}: {error}", one.name))
+        };
+        let userdbs = settings.userdb.iter().map(userdb).collect::<Result<Vec<_>, _>>()?;
+        let tokens = settings.oauth2.as_ref().map(Tokens::new).transpose();
+        let tokens = tokens.map_err(|error| format!("[oauth2]: {error}"))?;
         let mut offered = Vec::new();
         for name in &settings.mechanisms {
             let Some(description) = mechanism::offered(name) else {
@@ -292,7 +296,9 @@ impl Shared {
         }
         let [decoy_secret, cache_secret] = secrets;
         let countries = match &settings.networks.country_database {
-            Some(path) => Some(Countries::open(path)?),
+            Some(path) => {
+                Some(Countries::open(path).map_err(|error| format!("[networks] country_database: {error}"))?)
+            }
             None => None,
         };
         Ok(Self {

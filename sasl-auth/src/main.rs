@@ -88,7 +88,8 @@ fn run(invocation: &Invocation) -> Result<u8, Failure> {
             tools::password(asked, &password).map(|said| print(&said)).map_err(|error| (exit::DATAERR, error))
         }
         Task::Import { doveconf } => {
-            let text = import::doveconf(&read_text(doveconf)?, &mut |path| read_text(path).ok());
+            let text = import::doveconf(&read_text(doveconf)?, &mut |path| read_text(path).ok())
+                .map_err(|error| (exit::DATAERR, format!("{}: {error}", doveconf.display())))?;
             Ok(print(&Said { text, code: 0 }))
         }
         Task::PamWorker => {
