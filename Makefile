@@ -30,7 +30,7 @@ endif
 
 boot-test:
 	$(NEEDS) $(LISTS)/boot
-	@if tests/boot/run --possible; then $(MAKE) deb && tests/boot/run target/debian/postrider-milter_*.deb; fi
+	@if tests/boot/run --possible; then $(MAKE) deb && tests/boot/run target/debian; fi
 
 demo:
 	$(NEEDS) $(LISTS)/build tests/apt-packages

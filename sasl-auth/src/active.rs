@@ -57,6 +57,8 @@ pub struct Passdb {
     default_fields: Templates,
     override_fields: Templates,
     decoy: Mutex<Option<Arc<Stored>>>,
+    /// Users of weak schemes that the log has heard of, by hash.
+    warned: Mutex<std::collections::HashSet<u64>>,
     /// The last SCRAM user's keys were made from a clear-text password, which takes a while.
     pub makes_scram_keys: AtomicBool,
 }
@@ -168,6 +170,7 @@ impl Passdb {
             default_fields: templates(&settings.default_fields)?,
             override_fields: templates(&settings.override_fields)?,
             decoy: Mutex::new(None),
+            warned: Mutex::default(),
             makes_scram_keys: AtomicBool::new(false),
             settings: settings.clone(),
         })
@@ -200,6 +203,16 @@ impl Passdb {
     #[must_use]
     pub fn decoy(&self) -> Option<Arc<Stored>> {
         lock(&self.decoy).clone()
+    }
+
+    /// Whether the log has not yet been told of this user's weak scheme. After some thousands it has been
+    /// told enough.
+    pub fn is_first_warning(&self, user: &str) -> bool {
+        use std::hash::{DefaultHasher, Hash, Hasher};
+        let mut hasher = DefaultHasher::new();
+        user.hash(&mut hasher);
+        let mut warned = lock(&self.warned);
+        warned.len() < 10_000 && warned.insert(hasher.finish())
     }
 
     /// Learns from a stored password what passwords cost here.
@@ -294,7 +307,10 @@ impl Shared {
         if new.network || new.country {
             self.metrics.new_place(new);
             let what = if new.country { "country" } else { "network" };
-            log::info!("{}: first login from this {what}", crate::report::subject("auth", user, request));
+            log::info!(
+                "{}: first login from this {what}",
+                crate::report::subject(crate::authenticate::OURSELVES, user, request)
+            );
         }
     }
 }

@@ -70,9 +70,18 @@ pub enum Found {
 
 /// One passdb's word.
 enum Word {
-    Yes(Fields, Option<String>),
+    Yes(Fields, Opened),
     No(Why, bool),
     Unavailable(String),
+}
+
+/// Which stored password opened.
+#[derive(Debug, Clone, Default)]
+struct Opened {
+    /// The app password's name.
+    label: Option<String>,
+    /// Its end.
+    expires: Option<u64>,
 }
 
 /// Whether `request.user` is in a deny passdb. The end of the chain when he is, or when that cannot be
@@ -120,10 +129,10 @@ pub async fn walk(
         let source = Arc::clone(&passdb.name);
         let proof = if walk.is_verified() { Proof::Known } else { proof };
         let said = match ask(passdb, active, shared, request, proof, manners).await {
-            Word::Yes(mut fields, label) => {
+            Word::Yes(mut fields, opened) => {
                 passdb.complete(&mut fields, request);
                 merge(&mut merged, fields);
-                yes = Some((source, label));
+                yes = Some((source, opened.label));
                 Said::Yes
             }
             Word::No(why, at_once) => {
@@ -134,7 +143,6 @@ pub async fn walk(
                 Said::No
             }
             Word::Unavailable(detail) => {
-                log::error!("{}: {detail}", crate::report::subject(&source, &request.user, request));
                 away = Some((source, detail));
                 Said::Unavailable
             }
@@ -143,21 +151,28 @@ pub async fn walk(
             break;
         }
     }
+    if let Some((source, detail)) = &away
+        && walk.verdict() != Verdict::Unavailable
+    {
+        // The login goes on without it; otherwise its own line tells.
+        log::error!("{}: {detail}", crate::report::subject(source, &request.user, request));
+    }
     match walk.verdict() {
         Verdict::Yes => {
-            let (source, label) = yes.unwrap_or_else(|| (Arc::from("auth"), None));
+            let (source, label) = yes.unwrap_or_else(|| (Arc::from(OURSELVES), None));
             Found::Yes { source, fields: merged, label }
         }
         Verdict::No => {
             if matches!(&no, None | Some((_, Why::UnknownUser, _))) {
                 Box::pin(pretend(chain, shared, request, proof, manners)).await;
             }
-            let (source, why, at_once) = no.unwrap_or_else(|| (Arc::from("auth"), Why::UnknownUser, false));
+            let (source, why, at_once) =
+                no.unwrap_or_else(|| (Arc::from(OURSELVES), Why::UnknownUser, false));
             Found::No { source, why, at_once }
         }
         Verdict::Unavailable => {
             let (source, detail) =
-                away.unwrap_or_else(|| (Arc::from("auth"), "no passdb could answer".to_owned()));
+                away.unwrap_or_else(|| (Arc::from(OURSELVES), "no passdb could answer".to_owned()));
             Found::Unavailable { source, detail }
         }
     }
@@ -172,46 +187,101 @@ pub enum Handed {
     Nothing(Found),
 }
 
-/// Finds the stored password of `request.user` in the form that `kind` names.
+/// Finds the stored password of `request.user` in the form that `kind` names, by the chain's rules: a
+/// passdb that has it says yes, one that has none or only a one-way hash says no.
 pub async fn hand_out(active: &Active, request: &Request, kind: CredentialKind) -> Handed {
+    let mut walk = Walk::default();
+    let mut merged = Fields::new();
+    let mut yes: Option<(Arc<str>, Credentials, Option<String>)> = None;
     let mut no: Option<Found> = None;
-    let mut away: Option<Found> = None;
-    for passdb in active.passdbs.iter().filter(|passdb| passdb.serves(request)) {
+    let mut away: Option<(Arc<str>, String)> = None;
+    for passdb in &active.passdbs {
+        if walk.skips(passdb.settings.skip) || !passdb.serves(request) {
+            continue;
+        }
         let renamed = passdb.renamed(request);
         let request = renamed.as_ref().unwrap_or(request);
         let source = Arc::clone(&passdb.name);
-        let mut entry = match look_up(passdb, request, None).await {
-            Ok(Lookup::Found(entry)) => entry,
-            Ok(Lookup::Unknown | Lookup::OnlyVerifies) => continue,
+        let said = match look_up(passdb, request, None).await {
+            Ok(Lookup::Unknown | Lookup::OnlyVerifies) => Said::No,
             Err(unavailable) => {
-                log::error!("{}: {unavailable}", crate::report::subject(&source, &request.user, request));
-                away = Some(Found::Unavailable { source, detail: unavailable.detail });
-                continue;
+                away = Some((source, unavailable.detail));
+                Said::Unavailable
+            }
+            Ok(Lookup::Found(entry)) if entry.fields.has("noauthenticate") => Said::No,
+            Ok(Lookup::Found(mut entry)) => {
+                passdb.complete(&mut entry.fields, request);
+                match suitable(&entry, request, passdb, active, kind).await {
+                    // Once somebody has the password, a later one only has to know the user.
+                    _ if walk.is_verified() => {
+                        merge(&mut merged, entry.fields);
+                        Said::Yes
+                    }
+                    Ok((credentials, label)) => {
+                        merge(&mut merged, entry.fields);
+                        yes = Some((source, credentials, label));
+                        Said::Yes
+                    }
+                    Err(detail) => {
+                        let at_once = entry.fields.has("nodelay");
+                        no = Some(Found::No { source, why: Why::Mismatch(detail), at_once });
+                        Said::No
+                    }
+                }
             }
         };
-        passdb.complete(&mut entry.fields, request);
-        if entry.fields.has("noauthenticate") {
-            continue;
+        if walk.after(said, &passdb.settings.result) == Flow::Stop {
+            break;
         }
-        let mut schemes = Vec::new();
-        let usable: Vec<Usable> = usable(&entry, request, passdb, active).collect();
-        for stored in usable {
-            match derived(&stored.parsed, kind, &request.user).await {
-                Some(credentials) => {
-                    passdb.makes_scram_keys.store(!is_direct(&stored.parsed, kind), Ordering::Relaxed);
-                    let found = Found::Yes { source, fields: entry.fields, label: stored.label };
-                    return Handed::Credentials(credentials, found);
-                }
-                None => schemes.push(stored.parsed.scheme_name().to_owned()),
-            }
-        }
-        let detail = format!("Requested {} scheme, but we have only {}", kind_name(kind), schemes.join(", "));
-        no = Some(Found::No { source, why: Why::Mismatch(detail), at_once: entry.fields.has("nodelay") });
     }
-    // Somebody who is away might have had them.
-    let unknown = || Found::No { source: Arc::from("auth"), why: Why::UnknownUser, at_once: false };
-    Handed::Nothing(away.or(no).unwrap_or_else(unknown))
+    let verdict = walk.verdict();
+    if let Some((source, detail)) = &away
+        && verdict != Verdict::Unavailable
+    {
+        log::error!("{}: {detail}", crate::report::subject(source, &request.user, request));
+    }
+    match (verdict, yes, away) {
+        (Verdict::Yes, Some((source, credentials, label)), _) => {
+            Handed::Credentials(credentials, Found::Yes { source, fields: merged, label })
+        }
+        (Verdict::Unavailable, _, Some((source, detail))) => {
+            Handed::Nothing(Found::Unavailable { source, detail })
+        }
+        _ => Handed::Nothing(no.unwrap_or_else(|| Found::No {
+            source: Arc::from(OURSELVES),
+            why: Why::UnknownUser,
+            at_once: false,
+        })),
+    }
 }
+
+/// The first of the stored passwords that `kind` can be made of; or why there is none, for the log.
+async fn suitable(
+    entry: &Entry,
+    request: &Request,
+    passdb: &Passdb,
+    active: &Active,
+    kind: CredentialKind,
+) -> Result<(Credentials, Option<String>), String> {
+    let stored: Vec<Usable> = usable(entry, request, passdb, active).collect();
+    let mut schemes = Vec::new();
+    for one in stored {
+        match derived(&one.parsed, kind, &request.user).await {
+            Some(credentials) => {
+                passdb.makes_scram_keys.store(!is_direct(&one.parsed, kind), Ordering::Relaxed);
+                return Ok((credentials, one.opened.label));
+            }
+            None => schemes.push(one.parsed.scheme_name().to_owned()),
+        }
+    }
+    if schemes.is_empty() {
+        return Err("there is no password that can be used".to_owned());
+    }
+    Err(format!("Requested {} scheme, but we have only {}", kind_name(kind), schemes.join(", ")))
+}
+
+/// Who speaks in the log and the metrics where no passdb does.
+pub const OURSELVES: &str = "sasl";
 
 fn kind_name(kind: CredentialKind) -> &'static str {
     match kind {
@@ -269,13 +339,12 @@ async fn ask(
     if let Some(key) = key
         && let Some(answer) =
             lock(&shared.cache).as_mut().and_then(|cache| cache.fresh(key, clock::monotonic_now()))
+        && !is_expired(&answer)
     {
         return match answer {
-            Answer::Right(mut fields) => {
-                let label = fields.remove(LABEL);
-                Word::Yes(fields, label)
-            }
+            Answer::Right(fields) => remembered(fields),
             Answer::Wrong => Word::No(Why::Mismatch("remembered".to_owned()), false),
+            Answer::Unknown => Word::No(Why::UnknownUser, false),
         };
     }
     let word = ask_driver(passdb, active, shared, request, proof, manners).await;
@@ -284,29 +353,49 @@ async fn ask(
     let mut cache = lock(&shared.cache);
     let Some(cache) = cache.as_mut() else { return word };
     match &word {
-        Word::Yes(fields, label) => {
+        Word::Yes(fields, opened) => {
             let mut fields = fields.clone();
-            if let Some(label) = label {
+            if let Some(label) = &opened.label {
                 fields.set(LABEL, Some(label.clone()));
+            }
+            if let Some(end) = opened.expires {
+                fields.set(EXPIRES, Some(end.to_string()));
             }
             cache.put(key, Answer::Right(fields), now);
         }
-        Word::No(Why::Mismatch(_) | Why::UnknownUser, _) => cache.put(key, Answer::Wrong, now),
+        Word::No(Why::Mismatch(_), _) => cache.put(key, Answer::Wrong, now),
+        Word::No(Why::UnknownUser, _) => cache.put(key, Answer::Unknown, now),
         Word::No(..) => {}
         Word::Unavailable(detail) => {
-            if let Some(mut fields) = cache.stale(key, now) {
+            if let Some(fields) =
+                cache.stale(key, now).map(Answer::Right).filter(|answer| !is_expired(answer))
+            {
                 let subject = crate::report::subject(&passdb.name, &request.user, request);
                 log::warn!("{subject}: {detail}; the password was right before and is believed");
-                let label = fields.remove(LABEL);
-                return Word::Yes(fields, label);
+                if let Answer::Right(fields) = fields {
+                    return remembered(fields);
+                }
             }
         }
     }
     word
 }
 
-/// Where the cache keeps an app password's name; no passdb can give such a field.
+/// Where the cache keeps an app password's name and end; no passdb can give such fields.
 const LABEL: &str = "\0label";
+const EXPIRES: &str = "\0expires";
+
+/// Whether a remembered app password has come to its end meanwhile.
+fn is_expired(answer: &Answer) -> bool {
+    let Answer::Right(fields) = answer else { return false };
+    fields.value(EXPIRES).and_then(|end| end.parse::<u64>().ok()).is_some_and(|end| clock::unix_now() >= end)
+}
+
+fn remembered(mut fields: Fields) -> Word {
+    let label = fields.remove(LABEL);
+    let expires = fields.remove(EXPIRES).and_then(|end| end.parse().ok());
+    Word::Yes(fields, Opened { label, expires })
+}
 
 /// The cache's key of a question to this passdb.
 fn cache_key(passdb: &Passdb, shared: &Shared, request: &Request, password: &Secret) -> Option<cache::Key> {
@@ -315,8 +404,9 @@ fn cache_key(passdb: &Passdb, shared: &Shared, request: &Request, password: &Sec
     let connection = match passdb.sharing {
         Sharing::OnlyHash | Sharing::User => String::new(),
         Sharing::Connection => format!(
-            "{:?} {:?} {} {} {:?} {:?} {} {} {}",
+            "{:?} {} {:?} {} {} {:?} {:?} {} {} {} {} {:?}",
             request.remote_ip,
+            request.remote_port,
             request.local_ip,
             request.local_port,
             request.secured,
@@ -324,7 +414,9 @@ fn cache_key(passdb: &Passdb, shared: &Shared, request: &Request, password: &Sec
             request.cert_username,
             request.local_name,
             request.client_id,
+            request.session,
             request.mechanism,
+            request.master_user,
         ),
     };
     Some(cache.key(&[
@@ -355,7 +447,7 @@ async fn ask_driver(
         Ok(Lookup::Unknown) => Word::No(Why::UnknownUser, false),
         Ok(Lookup::Found(entry)) => match proof {
             _ if entry.fields.has("noauthenticate") => Word::No(Why::UnknownUser, false),
-            Proof::Known => Word::Yes(entry.fields, None),
+            Proof::Known => Word::Yes(entry.fields, Opened::default()),
             Proof::Password(password) => {
                 compare(passdb, active, shared, request, entry, password, manners).await
             }
@@ -390,7 +482,7 @@ async fn verify(passdb: &Passdb, request: &Request, password: &Secret) -> Word {
     match tokio::time::timeout(limit, passdb.driver.verify(request, password)).await {
         Err(_elapsed) => Word::Unavailable(format!("no answer within {} s", limit.as_secs_f32())),
         Ok(Err(away)) => Word::Unavailable(away.detail),
-        Ok(Ok(passdb::Verdict::Right(fields))) => Word::Yes(fields, None),
+        Ok(Ok(passdb::Verdict::Right(fields))) => Word::Yes(fields, Opened::default()),
         Ok(Ok(passdb::Verdict::Wrong(detail))) => Word::No(Why::Mismatch(detail), false),
         Ok(Ok(passdb::Verdict::Unknown)) => Word::No(Why::UnknownUser, false),
         Ok(Ok(passdb::Verdict::Refused(detail))) => Word::No(Why::Disabled(detail), false),
@@ -402,7 +494,7 @@ async fn verify(passdb: &Passdb, request: &Request, password: &Secret) -> Word {
 struct Usable {
     parsed: Stored,
     text: Secret,
-    label: Option<String>,
+    opened: Opened,
 }
 
 /// The stored passwords that open for this service, now, in a scheme that is allowed.
@@ -438,7 +530,17 @@ fn usable<'a>(
                 );
                 None
             }
-            Ok(parsed) => Some(Usable { parsed, text: one.text.clone(), label: one.label.clone() }),
+            Ok(parsed) => {
+                if parsed.is_weak() && passdb.is_first_warning(&request.user) {
+                    log::warn!(
+                        "{}: scheme {} is weak; give the user a new password",
+                        subject(),
+                        parsed.scheme_name()
+                    );
+                }
+                let opened = Opened { label: one.label.clone(), expires: one.expires };
+                Some(Usable { parsed, text: one.text.clone(), opened })
+            }
         }
     })
 }
@@ -456,7 +558,7 @@ async fn compare(
     let at_once = entry.fields.has("nodelay");
     if entry.fields.has("nopassword") {
         if entry.passwords.iter().all(|one| one.text.is_empty()) {
-            return Word::Yes(entry.fields, None);
+            return Word::Yes(entry.fields, Opened::default());
         }
         let subject = crate::report::subject(&passdb.name, &request.user, request);
         log::error!(
@@ -465,7 +567,7 @@ async fn compare(
     }
     let mut failure: Option<String> = None;
     let mut slow = Vec::new();
-    let mut opened: Option<Option<String>> = None;
+    let mut opened: Option<Opened> = None;
     for one in usable(&entry, request, passdb, active) {
         if one.parsed.cost() != Cost::Cheap {
             slow.push(one);
@@ -473,15 +575,15 @@ async fn compare(
         }
         match one.parsed.verify(&request.user, password.expose()) {
             Ok(true) => {
-                opened = Some(one.label);
+                opened = Some(one.opened);
                 break;
             }
             Ok(false) => {}
             Err(error) => failure = Some(error.to_string()),
         }
     }
-    if let Some(label) = opened {
-        return Word::Yes(entry.fields, label);
+    if let Some(opened) = opened {
+        return Word::Yes(entry.fields, opened);
     }
     for one in slow {
         passdb.learn_cost(&one.parsed);
@@ -493,7 +595,7 @@ async fn compare(
         });
         let right = match known {
             Some(Answer::Right(_)) => Ok(true),
-            Some(Answer::Wrong) => Ok(false),
+            Some(Answer::Wrong | Answer::Unknown) => Ok(false),
             None => {
                 let right =
                     Box::pin(hash(shared, Arc::new(one.parsed), &request.user, password, manners)).await;
@@ -507,7 +609,7 @@ async fn compare(
             }
         };
         match right {
-            Ok(true) => return Word::Yes(entry.fields, one.label),
+            Ok(true) => return Word::Yes(entry.fields, one.opened),
             Ok(false) => {}
             Err(error) => failure = Some(error),
         }

@@ -19,8 +19,10 @@ pub struct Key([u8; 32]);
 pub enum Answer {
     /// The password was right; the passdb's fields.
     Right(Fields),
-    /// It was wrong, or the user unknown.
+    /// It was wrong.
     Wrong,
+    /// There was no such user.
+    Unknown,
 }
 
 /// A bounded memory of answers.
@@ -101,7 +103,7 @@ impl Cache {
         let found = self.entries.get(&key).filter(|entry| {
             let ttl = match entry.answer {
                 Answer::Right(_) => self.settings.ttl,
-                Answer::Wrong => self.settings.negative_ttl,
+                Answer::Wrong | Answer::Unknown => self.settings.negative_ttl,
             };
             now.saturating_duration_since(entry.at) < ttl
         });
@@ -127,7 +129,7 @@ impl Cache {
 
     /// Remembers an answer; the oldest ones make room.
     pub fn put(&mut self, key: Key, answer: Answer, now: Instant) {
-        if matches!(answer, Answer::Wrong) && self.settings.negative_ttl.is_zero() {
+        if !matches!(answer, Answer::Right(_)) && self.settings.negative_ttl.is_zero() {
             self.remove(key);
             return;
         }
@@ -182,7 +184,7 @@ impl Cache {
 
 fn size(answer: &Answer) -> u64 {
     let length = match answer {
-        Answer::Wrong => 0,
+        Answer::Wrong | Answer::Unknown => 0,
         Answer::Right(fields) => {
             fields.iter().map(|(name, value)| 64 + name.len() + value.map_or(0, str::len)).sum()
         }

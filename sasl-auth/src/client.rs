@@ -323,7 +323,8 @@ impl Client {
     fn answer(&mut self, id: u32, (answer, exchange): Turn) -> Result<(), End> {
         if let Answer::TemporaryFailure { .. } = &answer {
             let close = self.service.active.load().settings.internal_failure == InternalFailure::Close;
-            if close && self.session.minor() == 0 && self.session.open() == 1 {
+            // Requests whose client has given up (Postfix never cancels) are nobody's any more.
+            if close && self.session.minor() == 0 && self.session.working() == 1 {
                 return Err(End::Unavailable);
             }
         }

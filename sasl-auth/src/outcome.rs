@@ -14,6 +14,11 @@ pub enum Outcome {
     Accepted(Login),
     /// He is not, or must not log in.
     Rejected(Rejection),
+    /// So many attempts for this user from this address have failed that this one is not looked at.
+    Postponed {
+        /// The user.
+        user: String,
+    },
     /// Nobody could tell; the text is for the log.
     Unavailable {
         /// The passdb that could not answer, or the part of this service.

@@ -12,7 +12,7 @@ use base::dovecot::request::Parameters;
 use base::secret::Secret;
 
 use crate::active::{Active, Shared, lock};
-use crate::authenticate::{self, Found, Handed, Manners, Proof};
+use crate::authenticate::{self, Found, Handed, Manners, OURSELVES, Proof};
 use crate::fields::Fields;
 use crate::mechanism::{CredentialKind, Environment, Identity, Mechanism, Refusal, Step};
 use crate::oauth::TokenVerdict;
@@ -121,20 +121,34 @@ impl Exchange {
             step = match step {
                 Step::Challenge(data) => return (Answer::Challenge(data), Some(self)),
                 Step::Verify(identity, password) => {
-                    let ok = self.check(&identity, Proof::Password(&password), deadline).await;
+                    let end = self.latest(arrived).into();
+                    let check = self.check(&identity, Proof::Password(&password), deadline);
+                    let checked = tokio::time::timeout_at(end, check).await;
+                    let ok = checked.unwrap_or_else(|_elapsed| self.give_up(&identity.authentication));
                     self.mechanism.checked(ok)
                 }
                 Step::Trusted(identity) => {
-                    let ok = Box::pin(self.trust(&identity, deadline)).await;
+                    let end = self.latest(arrived).into();
+                    let checked =
+                        tokio::time::timeout_at(end, Box::pin(self.trust(&identity, deadline))).await;
+                    let ok = checked.unwrap_or_else(|_elapsed| self.give_up(&identity.authentication));
                     self.mechanism.checked(ok)
                 }
                 Step::Token { user, token } => {
-                    let ok = Box::pin(self.check_token(&user, &token, deadline)).await;
+                    let end = self.latest(arrived).into();
+                    let check = Box::pin(self.check_token(&user, &token, deadline));
+                    let checked = tokio::time::timeout_at(end, check).await;
+                    let ok = checked.unwrap_or_else(|_elapsed| self.give_up(&user));
                     self.mechanism.token_checked(ok)
                 }
                 Step::Credentials(identity, kind) => {
-                    let found = Box::pin(self.find(&identity, kind, deadline)).await;
-                    if let Some(Outcome::Unavailable { .. }) = &self.outcome {
+                    let end = self.latest(arrived).into();
+                    let find = Box::pin(self.find(&identity, kind, deadline));
+                    let found = tokio::time::timeout_at(end, find).await.unwrap_or_else(|_elapsed| {
+                        self.give_up(&identity.authentication);
+                        None
+                    });
+                    if let Some(Outcome::Unavailable { .. } | Outcome::Postponed { .. }) = &self.outcome {
                         return self.end(arrived).await;
                     }
                     self.mechanism.credentials(found)
@@ -142,10 +156,21 @@ impl Exchange {
                 Step::Success { data } => return self.succeed(data, arrived).await,
                 Step::Failure(refusal) => return self.fail(&refusal, arrived).await,
             };
-            if let Some(Outcome::Unavailable { .. }) = &self.outcome {
+            if let Some(Outcome::Unavailable { .. } | Outcome::Postponed { .. }) = &self.outcome {
                 return self.end(arrived).await;
             }
         }
+    }
+
+    /// The time is over before there is a verdict: nobody gets in.
+    fn give_up(&mut self, user: &str) -> bool {
+        let secs = self.active.settings.limits.reply_within.as_secs_f32();
+        self.outcome = Some(Outcome::Unavailable {
+            source: OURSELVES.to_owned(),
+            user: user.to_owned(),
+            detail: format!("the passdbs have not decided within {secs} s"),
+        });
+        false
     }
 
     /// Asks the passdbs about a clear-text password; the verdict is left in `outcome`.
@@ -269,7 +294,7 @@ impl Exchange {
             }
         }
         outcome.unwrap_or_else(|| Outcome::Unavailable {
-            source: "auth".to_owned(),
+            source: OURSELVES.to_owned(),
             user: String::new(),
             detail: "the passdbs were not asked".to_owned(),
         })
@@ -292,7 +317,7 @@ impl Exchange {
         if names.master.is_some() {
             let why =
                 Why::Unauthorized(format!("master logins by {} are not served", self.request.mechanism));
-            self.outcome = Some(Outcome::Rejected(self.rejection(why, &names, "auth", false, None)));
+            self.outcome = Some(Outcome::Rejected(self.rejection(why, &names, OURSELVES, false, None)));
             return None;
         }
         if let Err(outcome) = self.turn(&names, deadline).await {
@@ -300,6 +325,7 @@ impl Exchange {
             return None;
         }
         self.request.user.clone_from(&names.user);
+        self.request.original_user.clone_from(&names.original);
         if let Some(denied) = authenticate::denied(&self.active, &self.request).await {
             self.outcome = Some(self.concluded(names, denied));
             return None;
@@ -323,7 +349,7 @@ impl Exchange {
         let original = &identity.authentication;
         let bad = |detail: String, user: &str| {
             let names = Names { user: user.to_owned(), original: user.to_owned(), master: None };
-            Box::new(self.rejection(Why::BadName(detail), &names, "auth", false, None))
+            Box::new(self.rejection(Why::BadName(detail), &names, OURSELVES, false, None))
         };
         let own =
             self.active.usernames.normalise(original).map_err(|error| bad(error.to_string(), original))?;
@@ -357,11 +383,7 @@ impl Exchange {
         let before = lock(&self.shared.throttle).before(self.request.remote_ip, who, now);
         manners.suspect = before.suspect;
         if before.check_at + Duration::from_secs(1) > deadline {
-            return Err(Outcome::Unavailable {
-                source: "auth".to_owned(),
-                user: names.user.clone(),
-                detail: "too many attempts for this user from this address wait already".to_owned(),
-            });
+            return Err(Outcome::Postponed { user: names.user.clone() });
         }
         if before.check_at > now {
             tokio::time::sleep_until(before.check_at.into()).await;
@@ -376,6 +398,7 @@ impl Exchange {
         }
         let active = Arc::clone(&self.active);
         self.request.user.clone_from(&names.user);
+        self.request.original_user.clone_from(&names.original);
         if !active.denies.is_empty()
             && let Some(denied) = Box::pin(authenticate::denied(&active, &self.request)).await
         {
@@ -398,9 +421,10 @@ impl Exchange {
         let shared = Arc::clone(&self.shared);
         if active.masters.is_empty() {
             let why = Why::Unauthorized("there is no passdb with master = true".to_owned());
-            return Outcome::Rejected(self.rejection(why, &names, "auth", false, None));
+            return Outcome::Rejected(self.rejection(why, &names, OURSELVES, false, None));
         }
         self.request.user.clone_from(&master);
+        self.request.original_user.clone_from(&names.original);
         self.request.login_user = Some(names.user.clone());
         let found =
             authenticate::walk(&active.masters, &active, &shared, &self.request, proof, manners).await;
@@ -436,12 +460,12 @@ impl Exchange {
                 match crate::lookup::user(&active, &self.request).await {
                     crate::lookup::Answer::Found(..) => {
                         let found =
-                            Found::Yes { source: Arc::from("auth"), fields: Fields::new(), label: None };
+                            Found::Yes { source: Arc::from(OURSELVES), fields: Fields::new(), label: None };
                         self.concluded(names.clone(), found)
                     }
                     crate::lookup::Answer::Unknown => {
                         let why = Why::Unauthorized("unknown user".to_owned());
-                        Outcome::Rejected(self.rejection(why, names, "auth", false, None))
+                        Outcome::Rejected(self.rejection(why, names, OURSELVES, false, None))
                     }
                     crate::lookup::Answer::Unavailable { source, detail } => {
                         Outcome::Unavailable { source, user: names.user.clone(), detail }
@@ -536,7 +560,7 @@ impl Exchange {
                 Some(Pending { names, found: Found::Yes { source, .. } | Found::No { source, .. } }) => {
                     (names, source.to_string())
                 }
-                _ => (self.claimed(), "auth".to_owned()),
+                _ => (self.claimed(), OURSELVES.to_owned()),
             };
             let why = match refusal {
                 Refusal::InvalidInput(text) => Why::InvalidInput(text),
@@ -558,14 +582,16 @@ impl Exchange {
     /// The end with anything but success: logged at once, answered in its time.
     async fn end(mut self: Box<Self>, arrived: Instant) -> Turn {
         let outcome = self.outcome.take().unwrap_or_else(|| Outcome::Unavailable {
-            source: "auth".to_owned(),
+            source: OURSELVES.to_owned(),
             user: String::new(),
             detail: "the exchange ended without a verdict".to_owned(),
         });
         self.record(&outcome, arrived);
         match outcome {
             Outcome::Accepted(login) => (Answer::Ok(login, None), None),
-            Outcome::Unavailable { user, .. } => (Answer::TemporaryFailure { user }, None),
+            Outcome::Unavailable { user, .. } | Outcome::Postponed { user } => {
+                (Answer::TemporaryFailure { user }, None)
+            }
             Outcome::Rejected(rejection) => {
                 let delay = self.delay(&rejection);
                 if !delay.is_zero() {
@@ -610,6 +636,10 @@ impl Exchange {
             Outcome::Rejected(rejection) => {
                 attempt(rejection.why.word(), &rejection.source);
                 log::info!("{}", crate::report::rejected(rejection, &self.request));
+            }
+            Outcome::Postponed { user } => {
+                attempt("postponed", OURSELVES);
+                log::warn!("{}", crate::report::postponed(OURSELVES, user, &self.request));
             }
             Outcome::Unavailable { source, user, detail } => {
                 attempt("unavailable", source);

@@ -56,6 +56,16 @@ pub fn unavailable(source: &str, user: &str, detail: &str, request: &Request) ->
     format!("{}: temporary failure: {}, {}", subject(source, user, request), clean(detail), way(request))
 }
 
+/// The line about a login that was not looked at.
+#[must_use]
+pub fn postponed(source: &str, user: &str, request: &Request) -> String {
+    format!(
+        "{}: too many failed attempts, this one is not looked at, {}",
+        subject(source, user, request),
+        way(request)
+    )
+}
+
 fn way(request: &Request) -> String {
     format!("mechanism {}, service {}", request.mechanism, name(&request.service))
 }

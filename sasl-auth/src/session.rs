@@ -127,6 +127,12 @@ impl<E> Session<E> {
         self.open.len()
     }
 
+    /// How many of them we are at; the others wait for their clients.
+    #[must_use]
+    pub fn working(&self) -> usize {
+        self.open.values().filter(|open| matches!(open, Open::Working)).count()
+    }
+
     /// Takes a line without its LF. `offered` are the names in the greeting.
     ///
     /// # Errors
@@ -305,7 +311,9 @@ mod tests {
         let now = base::clock::monotonic_now();
         let mut session = ready(0, 10);
         assert!(matches!(session.line(&auth(1), &OFFERED), Ok(Event::Begin(_))));
+        assert_eq!((session.open(), session.working()), (1, 1));
         session.wait(1, "first", now);
+        assert_eq!((session.open(), session.working()), (1, 0));
         assert_eq!(
             session.line(b"CONT\t1\tYQ==", &OFFERED),
             Ok(Event::Continue { id: 1, exchange: "first", data: b"a".to_vec() })

@@ -17,7 +17,9 @@ use base::clock::monotonic_now;
 use base::config::Source;
 use sasl_auth::active::{Active, Shared};
 use sasl_auth::config;
+use sasl_auth::mechanism::{CredentialKind, Credentials, cram_md5_digest};
 use sasl_auth::outcome::{Answer, Login, Rejection, Why};
+use sasl_auth::password::Stored;
 use sasl_auth::pipeline::{Exchange, Options, Turn};
 use sasl_auth::request::Request;
 
@@ -338,4 +340,63 @@ async fn a_login_in_hand_is_small() {
     );
     let bytes = size_of_val(&turn);
     assert!(bytes < 4096, "{bytes} bytes are moved about for each login");
+}
+
+/// Passdbs after the first are not asked, or their word does not count, for SCRAM as for PLAIN.
+#[tokio::test]
+async fn scram_follows_the_chain_as_plain_does() {
+    let chain = |first: &str, second: &str| {
+        format!(
+            "{NO_DELAY}{FILE}{first}\n[[passdb]]\nname = \"more-users\"\ndriver = \"passwd-file\"\npath = \"{{}}/more\"\n{second}\n"
+        )
+    };
+    let files = [("users", "bob:{PLAIN}secret::::::\n"), ("more", "eve:{PLAIN}secret::::::\n")];
+    for (first, second, user, opens) in [
+        ("", "", "bob", true),
+        ("", "", "eve", true),
+        ("result_failure = \"return-fail\"", "", "eve", false),
+        ("result_success = \"continue-fail\"", "", "bob", false),
+        ("result_success = \"return-fail\"", "", "bob", false),
+        ("", "skip = \"unauthenticated\"", "eve", false),
+        ("result_success = \"continue-ok\"", "", "bob", true),
+    ] {
+        let site = Site::new(&files, &chain(first, second));
+        let plain = matches!(site.plain(user, "secret").await, Answer::Ok(..));
+        assert_eq!(plain, opens, "PLAIN {first} {second} {user}");
+        assert_eq!(cram(&site, user, "secret").await, opens, "CRAM-MD5 {first} {second} {user}");
+    }
+}
+
+/// A CRAM-MD5 login (RFC 2195).
+async fn cram(site: &Site, user: &str, password: &str) -> bool {
+    let (answer, exchange) = site.begin(request("CRAM-MD5", "192.0.2.1"), None).await;
+    let Answer::Challenge(challenge) = answer else { panic!("{answer:?}") };
+    let states = Stored::parse(password.as_bytes(), "PLAIN").unwrap();
+    let Some(Credentials::CramMd5(states)) = states.credentials(CredentialKind::CramMd5, user) else {
+        panic!()
+    };
+    let digest = cram_md5_digest(&states, &challenge).unwrap();
+    let digest: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
+    let response = format!("{user} {digest}").into_bytes();
+    let (answer, _) = exchange.unwrap().go_on(response, monotonic_now()).await;
+    matches!(answer, Answer::Ok(..))
+}
+
+#[tokio::test]
+async fn an_app_password_ends_in_the_cache_as_well() {
+    let now = base::clock::unix_now();
+    let site = Site::new(
+        // SQLite takes an empty file for an empty database.
+        &[("db", "")],
+        &format!(
+            "{NO_DELAY}[cache]\n[[passdb]]\ndriver = \"sql\"\nurl = \"sqlite://{{}}/db\"\n\
+             query = \"SELECT '{{PLAIN}}own' AS password\"\n\
+             app_password_query = \"SELECT '{{PLAIN}}app' AS password, 'phone' AS label, {} AS expires\"\n",
+            now + 2
+        ),
+    );
+    assert_eq!(accepted(site.plain("bob", "app").await).label.as_deref(), Some("phone"));
+    tokio::time::sleep(Duration::from_millis(2100)).await;
+    rejected(site.plain("bob", "app").await);
+    accepted(site.plain("bob", "own").await);
 }

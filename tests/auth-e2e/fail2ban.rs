@@ -76,7 +76,7 @@ fn our_own_filter_finds_all_failures() {
 /// The filter as it is packaged, beside what it includes.
 fn own_filter(scratch: &Scratch) -> PathBuf {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
-    let text = fs::read(root.join("packaging/conf/fail2ban/postrider-sasl-auth.conf")).unwrap();
+    let text = fs::read(root.join("packaging/conf/fail2ban-postrider-sasl-auth.conf")).unwrap();
     symlink("/etc/fail2ban/filter.d/common.conf", scratch.file("common.conf")).unwrap();
     scratch.write("postrider-sasl-auth.conf", text)
 }

@@ -106,3 +106,18 @@ fn ldap() {
     let Some(site) = site(&format!("{common}{by_name}")) else { return };
     story(&site, &mut server, Slapd::stop, Slapd::start_again);
 }
+
+/// Postfix leaves a request open when its client says `*`; that must not turn "later" into "never" for
+/// those who come after.
+#[test]
+fn an_aborted_login_before_an_outage() {
+    if Subject::from_env().lacks("454 instead of 535") {
+        return;
+    }
+    let site = Site::start(&AuthConf::new().user("anna", "{PLAIN}correct horse"));
+    let mut client = site.postfix.submit();
+    client.command("AUTH LOGIN").expect(334);
+    client.command("*").expect(501);
+    std::fs::remove_file(site.auth.folder().join("users")).unwrap();
+    client.auth(&Sasl::new("PLAIN", "anna", PASSWORD)).expect(454);
+}

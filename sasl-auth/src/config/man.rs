@@ -35,7 +35,7 @@ mechanisms = ["PLAIN", "LOGIN", "SCRAM\-SHA\-256"]
 user = "vmail"
 
 [[listen]]
-address = "unix:/var/spool/postfix/postrider/sasl\-auth"
+address = "unix:/var/spool/postfix/private/postrider\-auth"
 kind = "client"
 mode = 0o660
 user = "postfix"
@@ -52,7 +52,7 @@ path = "/etc/postrider/users"
 .P
 With it, main.cf has
 .BR "smtpd_sasl_type = dovecot" ,
-.BR "smtpd_sasl_path = postrider/sasl\-auth"
+.BR "smtpd_sasl_path = private/postrider\-auth"
 (from the queue directory on) and
 .BR "smtpd_sasl_auth_enable = yes" .
 .SH "KINDS OF VALUES"

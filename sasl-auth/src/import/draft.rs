@@ -246,9 +246,9 @@ fn no_passdb() -> Section {
 fn usual_listener() -> Section {
     let mut listen = Section::new("[[listen]]");
     listen.note(
-        "No socket for Postfix was found. In main.cf this one is smtpd_sasl_path = postrider/sasl-auth",
+        "No socket for Postfix was found. In main.cf this one is smtpd_sasl_path = private/postrider-auth",
     );
-    listen.text("address", "unix:/var/spool/postfix/postrider/sasl-auth");
+    listen.text("address", "unix:/var/spool/postfix/private/postrider-auth");
     listen.set("mode", &Value::Mode(0o660));
     listen.text("user", "postfix");
     listen.text("group", "postfix");
