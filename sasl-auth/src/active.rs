@@ -301,6 +301,8 @@ impl Shared {
             }
             None => None,
         };
+        let metrics = Metrics::new();
+        metrics.drivers(drivers(settings));
         Ok(Self {
             throttle: Mutex::new(Throttle::new(settings.throttle)),
             cache: Mutex::new(settings.cache.map(|cache| Cache::new(cache, &cache_secret))),
@@ -308,7 +310,7 @@ impl Shared {
             countries,
             pool: Pool::new(&settings.hashing)
                 .map_err(|error| format!("starting the hashing threads: {error}"))?,
-            metrics: Metrics::new(),
+            metrics,
             decoy_secret,
             cache_secret,
         })
@@ -317,14 +319,21 @@ impl Shared {
     /// Takes over what a reload may change; the cache starts anew, because passdbs may have changed.
     pub fn reconfigure(&self, settings: &Settings) {
         lock(&self.throttle).reconfigure(settings.throttle);
-        *lock(&self.cache) = settings.cache.map(|cache| Cache::new(cache, &self.cache_secret));
+        self.metrics.drivers(drivers(settings));
+        let mut cache = lock(&self.cache);
+        self.metrics.cache_restarts(&figures(cache.as_ref()));
+        *cache = settings.cache.map(|cache| Cache::new(cache, &self.cache_secret));
     }
 
     /// All figures as a text.
     #[must_use]
     pub fn figures(&self) -> String {
-        let cache = lock(&self.cache).as_ref().map_or_else(cache::Figures::default, Cache::figures);
-        self.metrics.text(&self.pool.figures(), &cache)
+        self.metrics.hashing(&self.pool.figures());
+        {
+            let cache = lock(&self.cache);
+            self.metrics.cache(&figures(cache.as_ref()));
+        }
+        self.metrics.text()
     }
 
     /// Counts a login by where it came from, and logs a place that is new for the user.
@@ -341,6 +350,15 @@ impl Shared {
             );
         }
     }
+}
+
+fn figures(cache: Option<&Cache>) -> cache::Figures {
+    cache.map_or_else(cache::Figures::default, Cache::figures)
+}
+
+/// The passdbs' names with their drivers' words.
+fn drivers(settings: &Settings) -> impl Iterator<Item = (String, &'static str)> {
+    settings.passdb.iter().map(|one| (one.name.clone(), passdb::Driver::word(&one.driver)))
 }
 
 /// Locks, also after a panic elsewhere: what is inside is never half written across a panic.

@@ -497,6 +497,7 @@ async fn verify(passdb: &Passdb, request: &Request, password: &Secret) -> Word {
         Ok(Ok(passdb::Verdict::Wrong(detail))) => Word::No(Why::Mismatch(detail), false),
         Ok(Ok(passdb::Verdict::Unknown)) => Word::No(Why::UnknownUser, false),
         Ok(Ok(passdb::Verdict::Refused(detail))) => Word::No(Why::Disabled(detail), false),
+        Ok(Ok(passdb::Verdict::Expired(detail))) => Word::No(Why::Expired(detail), false),
     }
 }
 

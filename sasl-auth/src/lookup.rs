@@ -4,7 +4,7 @@ use crate::active::{Active, Passdb, Userdb};
 use crate::chain::{self, Flow, Said, Verdict, Walk};
 use crate::config::settings::UserdbDriver;
 use crate::fields::Fields;
-use crate::passdb::{Lookup, Unavailable};
+use crate::passdb::{Entry, Lookup, Unavailable};
 use crate::request::Request;
 
 /// Answer of a look-up.
@@ -160,13 +160,14 @@ async fn one(
     }
 }
 
-/// The `userdb_` fields of the passdbs.
+/// The `userdb_` fields of the passdbs. Those that only check passwords have none to give; they know
+/// as little of the user as Dovecot's prefetch does without a login.
 async fn prefetched(
     active: &Active,
     request: &Request,
 ) -> Result<Option<(Option<String>, Fields)>, Unavailable> {
     for passdb in active.passdbs.iter().filter(|passdb| passdb.serves(request)) {
-        let Some(known) = from_passdb(passdb, request).await? else { continue };
+        let Lookup::Found(Entry { fields: known, .. }) = look_up(passdb, request).await? else { continue };
         let mut fields = Fields::new();
         for (name, value) in known.iter() {
             if let Some(name) = name.strip_prefix("userdb_") {
@@ -202,20 +203,25 @@ async fn exists(active: &Active, request: &Request) -> Result<bool, Unavailable>
 
 /// One passdb's fields of the user.
 async fn from_passdb(passdb: &Passdb, request: &Request) -> Result<Option<Fields>, Unavailable> {
-    let renamed = passdb.renamed(request);
-    let request = renamed.as_ref().unwrap_or(request);
-    let limit = passdb.settings.timeout;
-    let found = tokio::time::timeout(limit, passdb.driver.lookup(request, None)).await.unwrap_or_else(
-        |_elapsed| Err(Unavailable::new(format!("no answer within {} s", limit.as_secs_f32()))),
-    )?;
-    match found {
+    match look_up(passdb, request).await? {
         Lookup::Unknown => Ok(None),
-        Lookup::Found(mut entry) => {
-            passdb.complete(&mut entry.fields, request);
-            Ok(Some(entry.fields))
-        }
+        Lookup::Found(entry) => Ok(Some(entry.fields)),
         Lookup::OnlyVerifies => {
             Err(Unavailable::new("this driver cannot look up users without their password"))
         }
     }
+}
+
+/// One passdb's answer within its time, its fields complete.
+async fn look_up(passdb: &Passdb, request: &Request) -> Result<Lookup, Unavailable> {
+    let renamed = passdb.renamed(request);
+    let request = renamed.as_ref().unwrap_or(request);
+    let limit = passdb.settings.timeout;
+    let mut found = tokio::time::timeout(limit, passdb.driver.lookup(request, None)).await.unwrap_or_else(
+        |_elapsed| Err(Unavailable::new(format!("no answer within {} s", limit.as_secs_f32()))),
+    )?;
+    if let Lookup::Found(entry) = &mut found {
+        passdb.complete(&mut entry.fields, request);
+    }
+    Ok(found)
 }

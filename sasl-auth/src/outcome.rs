@@ -105,6 +105,14 @@ impl Why {
         }
     }
 
+    /// `reason=` for the user where his passdb gives none. Only what a right password leads to has one.
+    fn public_text(&self) -> Option<&'static str> {
+        match self {
+            Self::Expired(_) => Some("Password expired"),
+            _ => None,
+        }
+    }
+
     /// One word for the metrics.
     #[must_use]
     pub fn word(&self) -> &'static str {
@@ -221,14 +229,15 @@ fn write_fail(rejection: &Rejection, id: u32, out: &mut Vec<u8>) {
     if let Some(master) = &rejection.master_user {
         line.field("auth_user", master);
     }
-    if let Some(reason) = &rejection.reason {
+    let reason = rejection.reason.as_deref().or_else(|| rejection.why.public_text());
+    if let Some(reason) = reason {
         line.field("reason", reason);
     }
     line.end();
 }
 
 /// Fields that steer us or hold secrets stay here; Dovecot hides the same ones.
-fn is_public(name: &str) -> bool {
+pub(crate) fn is_public(name: &str) -> bool {
     let hidden = [
         "allow_nets",
         "allow_real_nets",
@@ -241,6 +250,7 @@ fn is_public(name: &str) -> bool {
         "nologin",
         "nopassword",
         "pass",
+        "pass_expired",
         "password",
         "reason",
         "user",
@@ -271,6 +281,12 @@ pub fn permitted(fields: &Fields, request: &Request) -> Result<(), (Why, Option<
     if let Some(text) = fields.value("fail") {
         let detail = if text.is_empty() { "field fail" } else { text };
         return Err((Why::Disabled(detail.to_owned()), reason()));
+    }
+    if fields.has("pass_expired") {
+        let own = fields.value("pass_expired").filter(|text| !["", "y", "yes"].contains(text));
+        let why = Why::Expired(own.unwrap_or("field pass_expired").to_owned());
+        let reason = reason().or_else(|| why.public_text().map(ToOwned::to_owned));
+        return Err((why, reason));
     }
     if fields.has("nologin") {
         // Dovecot answers OK here and leaves it to its login processes; Postfix would let the user send.
@@ -352,6 +368,17 @@ mod tests {
         let (why, reason) = end(&[("nologin", None), ("reason", Some("Closed"))]).unwrap_err();
         assert_eq!((why.code(), reason.as_deref()), (Some("user_disabled"), Some("Closed")));
         assert!(matches!(end(&[("fail", Some("maintenance"))]), Err((Why::Disabled(_), None))));
+        for (field, detail) in [
+            (None, "field pass_expired"),
+            (Some("yes"), "field pass_expired"),
+            (Some("on May 1"), "on May 1"),
+        ] {
+            let want = (Why::Expired(detail.into()), Some("Password expired".into()));
+            assert_eq!(end(&[("pass_expired", field)]), Err(want));
+        }
+        let (why, reason) = end(&[("pass_expired", None), ("reason", Some("Ask Ann"))]).unwrap_err();
+        assert_eq!((why.code(), reason.as_deref()), (Some("pass_expired"), Some("Ask Ann")));
+        assert!(!is_public("pass_expired"));
     }
 
     #[test]
@@ -372,7 +399,12 @@ mod tests {
             at_once: false,
             reason: Some("Closed".into()),
         };
+        let expired = Rejection { why: Why::Expired("x".into()), reason: None, ..rejection.clone() };
         assert_eq!(line(&Answer::Fail(rejection)), "FAIL\t7\tuser=bob\tcode=user_disabled\treason=Closed\n");
+        assert_eq!(
+            line(&Answer::Fail(expired)),
+            "FAIL\t7\tuser=bob\tcode=pass_expired\treason=Password expired\n"
+        );
         assert_eq!(
             line(&Answer::TemporaryFailure { user: "bob".into() }),
             "FAIL\t7\tuser=bob\tcode=temp_fail\n"

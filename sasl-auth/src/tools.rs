@@ -12,8 +12,8 @@ use crate::cli;
 use crate::config::Settings;
 use crate::fields::Fields;
 use crate::lookup;
-use crate::outcome::Answer;
-use crate::password::{self, Stored};
+use crate::outcome::{self, Answer};
+use crate::password::{self, Scheme, Stored};
 use crate::pipeline::Exchange;
 use crate::request::{Options, Request, described};
 
@@ -61,7 +61,8 @@ pub async fn test(
             if login.original_user != login.user {
                 fields.push(("original_user".to_owned(), login.original_user));
             }
-            fields.extend(shown(&login.fields));
+            // What a client is told, as doveadm does: no userdb_ fields among them.
+            fields.extend(shown(&login.fields).filter(|(name, _)| outcome::is_public(name)));
             Said::new(verdict("succeeded", user, &fields, json), 0)
         }
         Answer::Fail(rejection) => {
@@ -156,15 +157,29 @@ fn entry(asked: &str, name: &str, fields: &Fields, json: bool) -> String {
 /// `password`: makes or compares a hash.
 ///
 /// # Errors
-/// A sentence when the scheme or the hash cannot be used; exit code 65.
+/// A sentence when the scheme or the hash cannot be used, or DIGEST-MD5 is asked for without its user;
+/// exit code 65.
 pub fn password(asked: &cli::Password, password: &Secret) -> Result<Said, String> {
+    let lacks_user = |scheme| asked.user.is_empty() && scheme == Scheme::DigestMd5;
+    let without_user = || "DIGEST-MD5 hashes the user's name along; give it by -u user@realm".to_owned();
     if let Some(against) = &asked.against {
-        let stored = Stored::parse(against.as_bytes(), &asked.scheme)
-            .map_err(|error| format!("{against}: {error}"))?;
+        let default = if asked.scheme.eq_ignore_ascii_case(password::YESCRYPT) {
+            Scheme::Crypt.name()
+        } else {
+            &asked.scheme
+        };
+        let stored =
+            Stored::parse(against.as_bytes(), default).map_err(|error| format!("{against}: {error}"))?;
+        if Scheme::named(stored.scheme_name()).is_some_and(lacks_user) {
+            return Err(without_user());
+        }
         let right =
             stored.verify(&asked.user, password.expose()).map_err(|error| format!("{against}: {error}"))?;
         let (word, code) = if right { ("verified", 0) } else { ("does not match", exit::NOPERM) };
         return Ok(Said::new(format!("{against} ({word})\n"), code));
+    }
+    if Scheme::with_suffix(&asked.scheme).is_some_and(|(scheme, _)| lacks_user(scheme)) {
+        return Err(without_user());
     }
     let made = password::generate(&asked.scheme, asked.rounds, &asked.user, password)
         .map_err(|error| error.to_string())?;
@@ -174,7 +189,7 @@ pub fn password(asked: &cli::Password, password: &Secret) -> Result<Said, String
 /// `password -l`.
 #[must_use]
 pub fn schemes() -> String {
-    password::schemes().collect::<Vec<_>>().join(" ") + "\n"
+    password::schemes().chain([password::YESCRYPT]).collect::<Vec<_>>().join(" ") + "\n"
 }
 
 fn shown(fields: &Fields) -> impl Iterator<Item = (String, String)> {

@@ -25,6 +25,7 @@ fn fields_that_decide() {
         ("empty", "", ""),
         ("closed", "{PLAIN}secret", "nologin reason=Closed"),
         ("failing", "{PLAIN}secret", "fail=Gone"),
+        ("expired", "{PLAIN}secret", "pass_expired"),
         ("renamed", "{PLAIN}secret", "user=other"),
         ("domain", "{PLAIN}secret", "domain=d.example"),
         ("extra", "{PLAIN}secret", "x=y flag userdb_mail=maildir:~/M"),
@@ -70,6 +71,12 @@ fn fields_that_decide() {
     for (user, number, dovecot, ours) in [
         ("quick", "S16", "OK|1|user=quick|nodelay", "OK|1|user=quick"),
         ("failing", "S17", "FAIL|1|user=failing", "FAIL|1|user=failing|code=user_disabled"),
+        (
+            "expired",
+            "S20",
+            "OK|1|user=expired|pass_expired",
+            "FAIL|1|user=expired|code=pass_expired|reason=Password expired",
+        ),
         ("noauth", "S17", "FAIL|1|user=noauth|code=temp_fail", "FAIL|1|user=noauth"),
     ] {
         let request = attempt(user, "secret", "");
@@ -137,9 +144,11 @@ fn a_database_that_is_away() {
         ),
     );
     pair.dialogue(
-        "but not when another request is open",
+        "a request that its client has left open changes nothing",
         &format!(
-            "C: AUTH|2|LOGIN|service=smtp\nS: CONT|2|[Username:]\n{}S: FAIL|1|user=nosuch|code=temp_fail",
+            "C: AUTH|2|LOGIN|service=smtp\nS: CONT|2|[Username:]\n{}
+            S4 dovecot: FAIL|1|user=nosuch|code=temp_fail
+            S4 ours closed",
             attempt("nosuch", "secret", "")
         ),
     );

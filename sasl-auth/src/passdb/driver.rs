@@ -62,6 +62,20 @@ impl Driver {
         })
     }
 
+    /// What the configuration calls this driver.
+    #[must_use]
+    pub fn word(driver: &PassdbDriver) -> &'static str {
+        match driver {
+            PassdbDriver::PasswdFile(_) => "passwd-file",
+            PassdbDriver::Pam(_) => "pam",
+            PassdbDriver::System => "system",
+            PassdbDriver::Sql(_) => "sql",
+            PassdbDriver::Ldap(_) => "ldap",
+            PassdbDriver::Static { .. } => "static",
+            PassdbDriver::Command(_) => "command",
+        }
+    }
+
     /// Whether [`Self::lookup`] gives stored passwords, so that mechanisms other than PLAIN and LOGIN can
     /// be served. A command may: it says so in its answers.
     #[must_use]

@@ -84,7 +84,9 @@ pub enum Verdict {
     Wrong(String),
     /// There is no such user.
     Unknown,
-    /// The back end refuses the user though the password may be right (account expired, locked).
+    /// The back end refuses the user though the password may be right (account locked, not at this hour).
     /// The text is for the log.
     Refused(String),
+    /// The password or the account has expired. The text is for the log.
+    Expired(String),
 }

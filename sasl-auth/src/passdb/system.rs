@@ -29,8 +29,8 @@ impl System {
         Ok(Self { shadow: UserFiles::open(path, Kind { name: "shadow", ..Kind::USERS })? })
     }
 
-    /// Looks the request's user up. An account that is locked or expired, or whose password has
-    /// expired, has the field `fail` with the reason, and no password if it is locked.
+    /// Looks the request's user up. An account that is locked has the field `fail` with the reason, and
+    /// no password; one that has expired, or whose password has, the field `pass_expired`.
     ///
     /// # Errors
     /// The file cannot be read.
@@ -56,10 +56,10 @@ fn entry(line: &[u8], today: u64) -> Entry {
         let text = Secret::new([b"{CRYPT}", user.password.as_ref()].concat());
         entry.passwords.push(StoredPassword { text, ..StoredPassword::default() });
     }
-    let reason =
-        if locked { Some("account has no password or is locked") } else { Ages::read(line).refusal(today) };
-    if let Some(reason) = reason {
-        entry.fields.set("fail", Some(reason.to_owned()));
+    if locked {
+        entry.fields.set("fail", Some("account has no password or is locked".to_owned()));
+    } else if let Some(reason) = Ages::read(line).refusal(today) {
+        entry.fields.set("pass_expired", Some(reason.to_owned()));
     }
     entry
 }
@@ -81,7 +81,8 @@ impl Ages {
         Self { changed: field(2), most: field(1), inactive: field(1), expires: field(0) }
     }
 
-    /// Why the account cannot be used, as pam_unix decides it.
+    /// What has expired, as pam_unix decides it. Dovecot's PAM passdb tells clients of an account that
+    /// has expired the same as of a password (2.3).
     fn refusal(&self, today: u64) -> Option<&'static str> {
         if self.expires.is_some_and(|day| today >= day) {
             return Some("account has expired");
@@ -107,8 +108,10 @@ mod tests {
 
     const TODAY: u64 = 20_000;
 
-    fn reason(line: &str) -> Option<String> {
-        entry(line.as_bytes(), TODAY).fields.remove("fail")
+    fn refusal(line: &str) -> Option<String> {
+        let fields = entry(line.as_bytes(), TODAY).fields;
+        assert!(fields.iter().count() < 2, "{line}: {fields:?}");
+        fields.iter().next().map(|(name, value)| format!("{name}: {}", value.unwrap_or_default()))
     }
 
     #[test]
@@ -128,11 +131,13 @@ mod tests {
             ("a:!$y$x:19000:0:99999:7:::", Some("locked")),
             ("a:*:19000:0:99999:7:::", Some("locked")),
         ] {
-            let found = reason(line);
+            let found = refusal(line);
             match part {
                 None => assert_eq!(found, None, "{line}"),
                 Some(part) => {
-                    assert!(found.as_ref().is_some_and(|found| found.contains(part)), "{line}: {found:?}");
+                    let name = if part == "locked" { "fail: " } else { "pass_expired: " };
+                    let fits = |found: &String| found.starts_with(name) && found.contains(part);
+                    assert!(found.as_ref().is_some_and(fits), "{line}: {found:?}");
                 }
             }
         }

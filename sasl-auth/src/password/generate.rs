@@ -19,14 +19,17 @@ use super::{cram_md5, crypt, scram};
 /// How many one-time passwords a new OTP state is good for; as Dovecot's.
 const OTP_SEQUENCE: u32 = 1024;
 
+/// yescrypt by name. Not a scheme of Dovecot's: what is made is `{CRYPT}$y$...`, which it reads.
+pub const YESCRYPT: &str = "YESCRYPT";
+
 /// Makes `{SCHEME}data` for a new password. `scheme` is a name in any case, perhaps with `.hex`,
 /// `.b64` or `.base64` after it. Salts are random. `user` is the full name, which DIGEST-MD5 hashes
-/// along. CRYPT makes bcrypt, MD5 makes MD5-CRYPT, ARGON2 makes Argon2id.
+/// along. CRYPT makes bcrypt, MD5 makes MD5-CRYPT, ARGON2 makes Argon2id. [`YESCRYPT`] is taken too.
 ///
 /// `rounds` by scheme, with the default: BLF-CRYPT and CRYPT the logarithm 4 to 17 (10);
 /// SHA256-CRYPT and SHA512-CRYPT 1000 to 10000000 (5000); ARGON2ID passes 1 to 64 over 64 MiB (3),
 /// ARGON2I 3 to 64 over 32 MiB (4); PBKDF2 1 to 10000000 (100000); SCRAM iterations 4096 to
-/// 10000000 (4096). Dovecot's own defaults are 5 for bcrypt and 5000 for PBKDF2, otherwise the same.
+/// 10000000 (4096); YESCRYPT crypt(5)'s cost 1 to 9 (5), from 1 over 16 to 256 MiB. Dovecot's own defaults are 5 for bcrypt and 5000 for PBKDF2, otherwise the same.
 ///
 /// # Errors
 /// [`SchemeError`]: unknown scheme, rounds outside of the range, a password that is empty or that the
@@ -37,6 +40,10 @@ pub fn generate(
     user: &str,
     password: &Secret,
 ) -> Result<String, SchemeError> {
+    if scheme.eq_ignore_ascii_case(YESCRYPT) {
+        let made = yescrypt(rounds, password.expose())?;
+        return write(Scheme::Crypt, None, Scheme::Crypt.encoding(), made.as_bytes());
+    }
     let (known, suffix) =
         Scheme::with_suffix(scheme).ok_or_else(|| SchemeError::Unknown(scheme.to_owned()))?;
     let data = data(known, rounds, user, password.expose())?;
@@ -119,6 +126,15 @@ fn data(
         }
     };
     Ok(Zeroizing::new(bytes))
+}
+
+fn yescrypt(rounds: Option<u32>, password: &[u8]) -> Result<String, SchemeError> {
+    if password.is_empty() {
+        return Err(SchemeError::Password { scheme: YESCRYPT, why: "it is empty" });
+    }
+    // Each step doubles the memory; 10 would take the hashing pool's whole default of 512 MiB.
+    let cost = Rounds { scheme: YESCRYPT, given: rounds }.within(1, 9, 5)?;
+    Ok(crypt::make("$y$", cost, &random::<16>()?, password)?)
 }
 
 fn digest(hash: Hash, count: Rounds, password: &[u8]) -> Result<Vec<u8>, SchemeError> {

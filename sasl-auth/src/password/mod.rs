@@ -22,7 +22,7 @@ mod tests;
 mod vectors;
 
 pub use error::{HashError, SchemeError};
-pub use generate::generate;
+pub use generate::{YESCRYPT, generate};
 pub use scheme::{Encoding, Scheme, schemes};
 pub use scram::unknown_user;
 pub use stored::{Cost, Stored};

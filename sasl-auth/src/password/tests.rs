@@ -34,6 +34,25 @@ fn hashes_of_dovecot_and_crypt_open_to_their_password_only() {
 }
 
 #[test]
+fn yescrypt_is_made_for_crypt() {
+    let make = |rounds| generate("yescrypt", rounds, "", &PASSWORD.into());
+    for (rounds, parameters, memory) in [(None, "j9T", 16 << 20), (Some(1), "j75", 1 << 20)] {
+        let text = make(rounds).unwrap();
+        assert!(text.starts_with(&format!("{{CRYPT}}$y${parameters}$")), "{text}");
+        assert!(verifies(&text, "", PASSWORD) && !verifies(&text, "", "other"), "{text}");
+        let Cost::Slow { memory_bytes } = parsed(&text).cost() else { panic!("{text} is cheap") };
+        assert!((memory..memory + (1 << 20)).contains(&memory_bytes), "{memory_bytes}");
+        assert_ne!(make(rounds).unwrap(), text);
+    }
+    for rounds in [0, 10, u32::MAX] {
+        assert_eq!(make(Some(rounds)).unwrap_err().to_string(), "YESCRYPT takes 1 to 9 rounds");
+    }
+    let empty = generate(YESCRYPT, None, "", &Secret::default()).unwrap_err().to_string();
+    assert_eq!(empty, "YESCRYPT cannot hold this password: it is empty");
+    assert!(generate("YESCRYPT.hex", None, "", &PASSWORD.into()).is_err());
+}
+
+#[test]
 fn the_shared_vectors_verify() {
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../shared/facts/password-vectors.tsv");
     let Ok(table) = std::fs::read_to_string(path) else {

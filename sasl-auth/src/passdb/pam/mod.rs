@@ -64,6 +64,8 @@ enum Answer {
     Unknown { reason: String },
     /// The account may not be used.
     Refused { reason: String },
+    /// The account or its password has expired.
+    Expired { reason: String },
     /// PAM could not tell.
     Error { reason: String },
 }
@@ -124,6 +126,7 @@ impl Pam {
             Some(Answer::Wrong { reason }) => Ok(Verdict::Wrong(reason)),
             Some(Answer::Unknown { .. }) => Ok(Verdict::Unknown),
             Some(Answer::Refused { reason }) => Ok(Verdict::Refused(reason)),
+            Some(Answer::Expired { reason }) => Ok(Verdict::Expired(reason)),
             Some(Answer::Error { reason }) => Err(Unavailable::new(reason)),
             None => Err(Unavailable::new("the PAM worker gave no answer")),
         }
@@ -191,6 +194,10 @@ mod tests {
         assert_eq!(
             verify(r#"echo '{"result":"refused","reason":"r"}'"#).await,
             Ok(Verdict::Refused("r".into()))
+        );
+        assert_eq!(
+            verify(r#"echo '{"result":"expired","reason":"r"}'"#).await,
+            Ok(Verdict::Expired("r".into()))
         );
         assert_eq!(verify(r#"echo '{"result":"error","reason":"r"}'"#).await, Err(Unavailable::new("r")));
         for script in ["", "echo right", "kill -SEGV $$", r#"echo '{"result":"right"}'; exit 1"#] {

@@ -63,10 +63,7 @@ fn check(question: Question) -> Answer {
         return not_authenticated(&error);
     }
     if let Err(error) = context.acct_mgmt(Flag::DISALLOW_NULL_AUTHTOK) {
-        return match error.code() {
-            code if is_trouble(code) => Answer::Error { reason: failed("pam_acct_mgmt", &error) },
-            _ => Answer::Refused { reason: failed("pam_acct_mgmt", &error) },
-        };
+        return account_refused(&error);
     }
     let opened = if question.session {
         context.open_session(Flag::SILENT).map(drop)
@@ -89,13 +86,35 @@ fn not_authenticated(error: &Error) -> Answer {
     match error.code() {
         ErrorCode::USER_UNKNOWN => Answer::Unknown { reason },
         ErrorCode::AUTH_ERR => Answer::Wrong { reason: format!("{reason} (Password mismatch?)") },
-        ErrorCode::ACCT_EXPIRED
-        | ErrorCode::NEW_AUTHTOK_REQD
-        | ErrorCode::CRED_EXPIRED
-        | ErrorCode::AUTHTOK_EXPIRED => Answer::Refused { reason },
+        // What pam_exec says whenever its program ends with anything but 0, a wrong password above all.
+        ErrorCode::SYSTEM_ERR => Answer::Wrong { reason },
+        code if is_expiry(code) => Answer::Expired { reason },
         code if is_trouble(code) => Answer::Error { reason },
         _ => Answer::Wrong { reason },
     }
+}
+
+fn account_refused(error: &Error) -> Answer {
+    let reason = failed("pam_acct_mgmt", error);
+    match error.code() {
+        // pam_exec again.
+        ErrorCode::SYSTEM_ERR => Answer::Refused { reason },
+        code if is_expiry(code) => Answer::Expired { reason },
+        code if is_trouble(code) => Answer::Error { reason },
+        _ => Answer::Refused { reason },
+    }
+}
+
+/// Whether the account or the password has expired. For Dovecot 2.3 these are `PAM_ACCT_EXPIRED` and
+/// `PAM_NEW_AUTHTOK_REQD`; it takes the other two for a wrong password.
+fn is_expiry(code: ErrorCode) -> bool {
+    matches!(
+        code,
+        ErrorCode::ACCT_EXPIRED
+            | ErrorCode::NEW_AUTHTOK_REQD
+            | ErrorCode::CRED_EXPIRED
+            | ErrorCode::AUTHTOK_EXPIRED
+    )
 }
 
 /// Whether PAM could not tell, rather than having refused.
@@ -208,12 +227,44 @@ mod tests {
         let text = "auth required pam_debug.so auth=authinfo_unavail\naccount required pam_permit.so\n";
         let away = PamService::new("away", text).unwrap();
         assert!(matches!(ask(&away.0, "nobody", b"x"), Answer::Error { .. }));
-        let text = "auth required pam_permit.so\naccount required pam_debug.so acct=acct_expired\n";
-        let expired = PamService::new("expired", text).unwrap();
-        let Answer::Refused { reason } = ask(&expired.0, "nobody", b"x") else { panic!("not refused") };
-        assert_eq!(reason, "pam_acct_mgmt() failed: User account has expired");
+        let text = "auth required pam_permit.so\naccount required pam_debug.so acct=perm_denied\n";
+        let refused = PamService::new("refused", text).unwrap();
+        let Answer::Refused { reason } = ask(&refused.0, "nobody", b"x") else { panic!("not refused") };
+        assert_eq!(reason, "pam_acct_mgmt() failed: Permission denied");
         let missing = PamService::new("missing", "auth required pam_nonexistent.so\n").unwrap();
         assert!(matches!(ask(&missing.0, "nobody", b"x"), Answer::Error { .. }));
+    }
+
+    #[test]
+    fn what_has_expired_is_told_as_such() {
+        for (part, code, function, words) in [
+            ("acct", "acct_expired", "pam_acct_mgmt", "User account has expired"),
+            ("acct", "new_authtok_reqd", "pam_acct_mgmt", "Authentication token is no longer valid"),
+            ("acct", "cred_expired", "pam_acct_mgmt", "User credentials expired"),
+            ("auth", "acct_expired", "pam_authenticate", "User account has expired"),
+            ("auth", "new_authtok_reqd", "pam_authenticate", "Authentication token is no longer valid"),
+        ] {
+            let (auth, acct) = if part == "auth" { (code, "success") } else { ("success", code) };
+            let text = format!(
+                "auth required pam_debug.so auth={auth}\naccount required pam_debug.so acct={acct}\n"
+            );
+            let Some(service) = PamService::new(&format!("expiry-{part}-{code}"), &text) else { return };
+            let answer = ask(&service.0, "nobody", b"x");
+            let Answer::Expired { reason } = &answer else { panic!("{part} {code}: {answer:?}") };
+            assert!(reason.starts_with(&format!("{function}() failed: {words}")), "{reason}");
+        }
+    }
+
+    #[test]
+    fn programs_of_pam_exec_refuse_by_a_system_error() {
+        let text = "auth required pam_exec.so quiet /bin/false\naccount required pam_permit.so\n";
+        let Some(wrong) = PamService::new("exec-auth", text) else { return };
+        let answer = ask(&wrong.0, "nobody", b"x");
+        assert_eq!(answer, Answer::Wrong { reason: "pam_authenticate() failed: System error".into() });
+        let text = "auth required pam_permit.so\naccount required pam_exec.so quiet /bin/false\n";
+        let refused = PamService::new("exec-account", text).unwrap();
+        let answer = ask(&refused.0, "nobody", b"x");
+        assert_eq!(answer, Answer::Refused { reason: "pam_acct_mgmt() failed: System error".into() });
     }
 
     #[test]
@@ -229,7 +280,7 @@ mod tests {
         );
         let Some(service) = PamService::new("exec", &text) else { return };
         assert!(matches!(ask(&service.0, "nobody", b"opensesame"), Answer::Right { .. }));
-        assert!(matches!(ask(&service.0, "nobody", b"wrong"), Answer::Wrong { .. } | Answer::Error { .. }));
+        assert!(matches!(ask(&service.0, "nobody", b"wrong"), Answer::Wrong { .. }));
     }
 
     #[test]
