@@ -537,7 +537,9 @@ mod tests {
             ("/run/x", None),
             ("", None),
         ] {
-            assert_eq!(address(text).ok(), want, "{text}");
+            assert_eq!(address(Kind::Address, text).ok(), want, "{text}");
+            let tcp_only = want.filter(|address| matches!(address, Address::Inet { .. }));
+            assert_eq!(address(Kind::TcpAddress, text).ok(), tcp_only, "{text}");
         }
     }
 

@@ -262,9 +262,10 @@ pam_unix delays a failure by up to 3 seconds, unless its line in /etc/pam.d says
 .BR nodelay .
 Keep
 .B timeout
-above 3.5s, or wrong passwords become temporary failures; with
+above 3.5s, or wrong passwords become temporary failures.
+With
 .B nodelay
-the delays of [throttle] are all that is left, and a right password never waits.
+only the delays of [throttle] are left.
 .PP
 pam_unix, like the driver system, reads /etc/shadow, which takes root's rights: leave out
 .B user

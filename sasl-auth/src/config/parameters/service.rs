@@ -111,7 +111,13 @@ pub(super) const LISTEN: Section = Section {
             Fallback::Value("client"),
             "client: authentication, for Postfix and Exim. userdb: look-ups, for delivery agents.",
         ),
-        setting("mode", Kind::Mode, Fallback::Value("0o600"), "Permissions of the UNIX socket, in octal."),
+        setting(
+            "mode",
+            Kind::Mode,
+            Fallback::Value("0o600"),
+            "Permissions of the UNIX socket, in octal. On a userdb socket with exactly 0o666, who is neither root nor of \
+             the socket's owner or group finds users of its own uid only.",
+        ),
         setting("user", Kind::Text, Fallback::Found("who runs the service"), "The owner of the UNIX socket."),
         setting(
             "group",
