@@ -1,7 +1,7 @@
 //! What is in force: the settings with all that is built from them, and what outlives a reload.
 
 use std::fmt;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::cache::{self, Cache};
@@ -9,7 +9,7 @@ use crate::config::settings::{self, Settings};
 use crate::country::Countries;
 use crate::fields::Fields;
 use crate::hashing::Pool;
-use crate::mechanism::{self, Description};
+use crate::mechanism::{self, CredentialKind, Description};
 use crate::metrics::Metrics;
 use crate::networks::Networks;
 use crate::oauth::Tokens;
@@ -20,9 +20,14 @@ use crate::username::Usernames;
 use crate::variables::{Template, Values};
 use crate::{config, passdb, userdb};
 
+/// How many configurations there have been.
+static GENERATION: AtomicU64 = AtomicU64::new(0);
+
 /// The configuration in force; replaced as a whole by a reload.
 #[derive(Debug)]
 pub struct Active {
+    /// Tells this configuration from those before and after it.
+    pub generation: u64,
     /// The settings themselves.
     pub settings: Settings,
     /// How names are read.
@@ -59,8 +64,8 @@ pub struct Passdb {
     decoy: Mutex<Option<Arc<Stored>>>,
     /// Users of weak schemes that the log has heard of, by hash.
     warned: Mutex<std::collections::HashSet<u64>>,
-    /// The last SCRAM user's keys were made from a clear-text password, which takes a while.
-    pub makes_scram_keys: AtomicBool,
+    /// What SCRAM users without a password are answered from: like the first that was seen.
+    scram_decoys: Mutex<Vec<(CredentialKind, Arc<Stored>)>>,
 }
 
 /// Which requests may share an answer from the cache.
@@ -118,15 +123,19 @@ impl Active {
         let usernames = settings.names.compile()?;
         let (mut denies, mut masters, mut passdbs) = (Vec::new(), Vec::new(), Vec::new());
         for one in &settings.passdb {
-            let built = Passdb::new(one)?;
+            let built = Passdb::new(one).map_err(|error| format!("[[passdb]] {}: {error}", one.name))?;
             match (one.deny, one.master) {
                 (true, _) => denies.push(built),
                 (false, true) => masters.push(built),
                 (false, false) => passdbs.push(built),
             }
         }
-        let userdbs = settings.userdb.iter().map(Userdb::new).collect::<Result<Vec<_>, _>>()?;
-        let tokens = settings.oauth2.as_ref().map(Tokens::new).transpose()?;
+        let userdb = |one: &settings::Userdb| {
+            Userdb::new(one).map_err(|error| format!("[[userdb]] {}: {error}", one.name))
+        };
+        let userdbs = settings.userdb.iter().map(userdb).collect::<Result<Vec<_>, _>>()?;
+        let tokens = settings.oauth2.as_ref().map(Tokens::new).transpose();
+        let tokens = tokens.map_err(|error| format!("[oauth2]: {error}"))?;
         let mut offered = Vec::new();
         for name in &settings.mechanisms {
             let Some(description) = mechanism::offered(name) else {
@@ -144,7 +153,18 @@ impl Active {
             return Err("no mechanism can be offered; Postfix would refuse to start its smtpd".to_owned());
         }
         let offered_names = offered.iter().map(|description| description.name).collect();
-        Ok(Self { settings, usernames, offered, offered_names, denies, masters, passdbs, userdbs, tokens })
+        Ok(Self {
+            generation: GENERATION.fetch_add(1, Ordering::Relaxed),
+            settings,
+            usernames,
+            offered,
+            offered_names,
+            denies,
+            masters,
+            passdbs,
+            userdbs,
+            tokens,
+        })
     }
 }
 
@@ -171,7 +191,7 @@ impl Passdb {
             override_fields: templates(&settings.override_fields)?,
             decoy: Mutex::new(None),
             warned: Mutex::default(),
-            makes_scram_keys: AtomicBool::new(false),
+            scram_decoys: Mutex::default(),
             settings: settings.clone(),
         })
     }
@@ -213,6 +233,21 @@ impl Passdb {
         user.hash(&mut hasher);
         let mut warned = lock(&self.warned);
         warned.len() < 10_000 && warned.insert(hasher.finish())
+    }
+
+    /// What users without a password are answered from by SCRAM: a stored password like those here, that
+    /// nothing matches. It stays the same, or an unknown user's salt would change.
+    #[must_use]
+    pub fn scram_decoy(&self, kind: CredentialKind) -> Option<Arc<Stored>> {
+        lock(&self.scram_decoys).iter().find(|(known, _)| *known == kind).map(|(_, decoy)| Arc::clone(decoy))
+    }
+
+    /// Learns what SCRAM users look like here.
+    pub fn learn_scram(&self, stored: &Stored, kind: CredentialKind) {
+        let mut decoys = lock(&self.scram_decoys);
+        if kind != CredentialKind::CramMd5 && !decoys.iter().any(|(known, _)| *known == kind) {
+            decoys.push((kind, Arc::new(stored.decoy())));
+        }
     }
 
     /// Learns from a stored password what passwords cost here.
@@ -261,7 +296,9 @@ impl Shared {
         }
         let [decoy_secret, cache_secret] = secrets;
         let countries = match &settings.networks.country_database {
-            Some(path) => Some(Countries::open(path)?),
+            Some(path) => {
+                Some(Countries::open(path).map_err(|error| format!("[networks] country_database: {error}"))?)
+            }
             None => None,
         };
         let metrics = Metrics::new();

@@ -1,7 +1,6 @@
 //! From a name and a proof to an outcome: the walk along the passdbs.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use base::clock;
@@ -15,7 +14,7 @@ use crate::hashing::Job;
 use crate::mechanism::{CredentialKind, Credentials};
 use crate::outcome::Why;
 use crate::passdb::{self, Entry, Lookup};
-use crate::password::{self, Cost, Stored};
+use crate::password::{Cost, Stored};
 use crate::request::Request;
 
 /// What is shown to a passdb.
@@ -163,8 +162,11 @@ pub async fn walk(
             Found::Yes { source, fields: merged, label }
         }
         Verdict::No => {
-            if matches!(&no, None | Some((_, Why::UnknownUser, _))) {
-                Box::pin(pretend(chain, shared, request, proof, manners)).await;
+            if matches!(&no, None | Some((_, Why::UnknownUser, _)))
+                && let Err(detail) = Box::pin(pretend(chain, shared, request, proof, manners)).await
+            {
+                // A known user's check would have failed as well.
+                return Found::Unavailable { source: Arc::from(OURSELVES), detail };
             }
             let (source, why, at_once) =
                 no.unwrap_or_else(|| (Arc::from(OURSELVES), Why::UnknownUser, false));
@@ -208,7 +210,7 @@ pub async fn hand_out(active: &Active, request: &Request, kind: CredentialKind) 
                 away = Some((source, unavailable.detail));
                 Said::Unavailable
             }
-            Ok(Lookup::Found(entry)) if entry.fields.has("noauthenticate") => Said::No,
+            Ok(Lookup::Found(entry)) if completed(passdb, &entry, request).has("noauthenticate") => Said::No,
             Ok(Lookup::Found(mut entry)) => {
                 passdb.complete(&mut entry.fields, request);
                 match suitable(&entry, request, passdb, active, kind).await {
@@ -268,7 +270,7 @@ async fn suitable(
     for one in stored {
         match derived(&one.parsed, kind, &request.user).await {
             Some(credentials) => {
-                passdb.makes_scram_keys.store(!is_direct(&one.parsed, kind), Ordering::Relaxed);
+                passdb.learn_scram(&one.parsed, kind);
                 return Ok((credentials, one.opened.label));
             }
             None => schemes.push(one.parsed.scheme_name().to_owned()),
@@ -306,20 +308,11 @@ async fn derived(stored: &Stored, kind: CredentialKind, user: &str) -> Option<Cr
     })
 }
 
-fn is_direct(stored: &Stored, kind: CredentialKind) -> bool {
-    kind == CredentialKind::CramMd5 || stored.scheme_name().eq_ignore_ascii_case(kind_name(kind))
-}
-
 /// Keys that nothing matches, for a user without any: as long in the making as the keys of those who
 /// have some, and the same each time. `None` leaves it to the mechanism.
 pub async fn pretended(active: &Active, user: &str, kind: CredentialKind) -> Option<Credentials> {
-    let slow = kind != CredentialKind::CramMd5
-        && active.passdbs.iter().any(|passdb| passdb.makes_scram_keys.load(Ordering::Relaxed));
-    if !slow {
-        return None;
-    }
-    let user = user.to_owned();
-    tokio::task::spawn_blocking(move || password::unknown_user(kind, &user)).await.ok().flatten()
+    let decoy = active.passdbs.iter().find_map(|passdb| passdb.scram_decoy(kind))?;
+    derived(&decoy, kind, user).await
 }
 
 async fn ask(
@@ -332,7 +325,7 @@ async fn ask(
 ) -> Word {
     let key = match (proof, passdb.sharing) {
         (Proof::Password(password), Sharing::User | Sharing::Connection) => {
-            cache_key(passdb, shared, request, password)
+            cache_key(passdb, active, shared, request, password)
         }
         _ => None,
     };
@@ -365,7 +358,8 @@ async fn ask(
         }
         Word::No(Why::Mismatch(_), _) => cache.put(key, Answer::Wrong, now),
         Word::No(Why::UnknownUser, _) => cache.put(key, Answer::Unknown, now),
-        Word::No(..) => {}
+        // Who is locked out now must not come back while the back end is away.
+        Word::No(..) => cache.forget(key),
         Word::Unavailable(detail) => {
             if let Some(fields) =
                 cache.stale(key, now).map(Answer::Right).filter(|answer| !is_expired(answer))
@@ -398,7 +392,13 @@ fn remembered(mut fields: Fields) -> Word {
 }
 
 /// The cache's key of a question to this passdb.
-fn cache_key(passdb: &Passdb, shared: &Shared, request: &Request, password: &Secret) -> Option<cache::Key> {
+fn cache_key(
+    passdb: &Passdb,
+    active: &Active,
+    shared: &Shared,
+    request: &Request,
+    password: &Secret,
+) -> Option<cache::Key> {
     let cache = lock(&shared.cache);
     let cache = cache.as_ref()?;
     let connection = match passdb.sharing {
@@ -411,7 +411,7 @@ fn cache_key(passdb: &Passdb, shared: &Shared, request: &Request, password: &Sec
             request.local_port,
             request.secured,
             request.real_remote_ip,
-            request.cert_username,
+            (request.valid_client_cert, request.real_local_ip, &request.cert_username),
             request.local_name,
             request.client_id,
             request.session,
@@ -420,6 +420,8 @@ fn cache_key(passdb: &Passdb, shared: &Shared, request: &Request, password: &Sec
         ),
     };
     Some(cache.key(&[
+        // Answers that an old configuration gave are none of a new one's.
+        &active.generation.to_be_bytes(),
         passdb.name.as_bytes(),
         request.user.as_bytes(),
         request.original_user.as_bytes(),
@@ -446,7 +448,9 @@ async fn ask_driver(
         Err(away) => Word::Unavailable(away.detail),
         Ok(Lookup::Unknown) => Word::No(Why::UnknownUser, false),
         Ok(Lookup::Found(entry)) => match proof {
-            _ if entry.fields.has("noauthenticate") => Word::No(Why::UnknownUser, false),
+            _ if completed(passdb, &entry, request).has("noauthenticate") => {
+                Word::No(Why::UnknownUser, false)
+            }
             Proof::Known => Word::Yes(entry.fields, Opened::default()),
             Proof::Password(password) => {
                 compare(passdb, active, shared, request, entry, password, manners).await
@@ -457,6 +461,13 @@ async fn ask_driver(
             Proof::Password(password) => verify(passdb, request, password).await,
         },
     }
+}
+
+/// An entry's fields with what the passdb's settings add.
+fn completed(passdb: &Passdb, entry: &Entry, request: &Request) -> Fields {
+    let mut fields = entry.fields.clone();
+    passdb.complete(&mut fields, request);
+    fields
 }
 
 async fn look_up(
@@ -639,21 +650,24 @@ async fn hash(
 }
 
 /// An unknown user costs what a known one costs.
-async fn pretend(chain: &[Passdb], shared: &Shared, request: &Request, proof: Proof<'_>, manners: Manners) {
-    let Proof::Password(password) = proof else { return };
-    let decoy = chain.iter().filter(|passdb| passdb.serves(request)).find_map(Passdb::decoy);
-    if let Some(decoy) = decoy {
-        // The answer is known; only its cost is wanted.
-        drop(hash(shared, decoy, &request.user, password, manners).await);
+async fn pretend(
+    chain: &[Passdb],
+    shared: &Shared,
+    request: &Request,
+    proof: Proof<'_>,
+    manners: Manners,
+) -> Result<(), String> {
+    let Proof::Password(password) = proof else { return Ok(()) };
+    match chain.iter().filter(|passdb| passdb.serves(request)).find_map(Passdb::decoy) {
+        Some(decoy) => hash(shared, decoy, &request.user, password, manners).await.map(|_never| ()),
+        None => Ok(()),
     }
 }
 
 fn merge(into: &mut Fields, fields: Fields) {
     if into.is_empty() {
         *into = fields;
-        return;
-    }
-    for (name, value) in fields.iter() {
-        into.set(name, value.map(ToOwned::to_owned));
+    } else {
+        into.merge(fields);
     }
 }

@@ -156,6 +156,11 @@ impl Cache {
         }
     }
 
+    /// Forgets one answer.
+    pub fn forget(&mut self, key: Key) {
+        self.remove(key);
+    }
+
     /// Forgets everything, and tells how many answers that were.
     pub fn clear(&mut self) -> usize {
         let count = self.entries.len();
@@ -254,7 +259,9 @@ mod tests {
         let key = cache.key(&[b"big"]);
         cache.put(key, Answer::Right(big), now);
         assert!(cache.fresh(key, now).is_none());
-        assert_eq!(cache.clear(), 50);
+        cache.forget(new);
+        assert!(cache.fresh(new, now).is_none());
+        assert_eq!(cache.clear(), 49);
         assert_eq!(cache.figures().bytes, 0);
     }
 

@@ -18,8 +18,8 @@ use tokio::time::Sleep;
 
 use crate::config::settings::InternalFailure;
 use crate::outcome::Answer;
-use crate::pipeline::{Exchange, Turn, described};
-use crate::request::Request;
+use crate::pipeline::{Exchange, Turn};
+use crate::request::{Request, described};
 use crate::server::Service;
 use crate::session::{Event, Session};
 
@@ -57,7 +57,7 @@ type Turning = Pin<Box<dyn Future<Output = Turn> + Send>>;
 
 /// What a line has set going.
 enum Work {
-    Begin { id: u32, request: Box<Request>, options: crate::pipeline::Options, initial: Option<Vec<u8>> },
+    Begin { id: u32, request: Box<Request>, options: crate::request::Options, initial: Option<Vec<u8>> },
     Continue { id: u32, exchange: Box<Exchange>, data: Vec<u8> },
     End { id: u32, fail: Option<(Option<&'static str>, &'static str)> },
 }
@@ -184,11 +184,6 @@ impl Client {
         {
             return Poll::Ready(Happened::Done(done));
         }
-        if !self.paused
-            && let Poll::Ready(result) = self.poll_read(cx)
-        {
-            return Poll::Ready(Happened::Read(result));
-        }
         if let Some(tick) = &mut self.tick
             && tick.as_mut().poll(cx).is_ready()
         {
@@ -197,6 +192,11 @@ impl Client {
         }
         if self.stop.as_mut().poll(cx).is_ready() {
             return Poll::Ready(Happened::Stop);
+        }
+        if !self.paused
+            && let Poll::Ready(result) = self.poll_read(cx)
+        {
+            return Poll::Ready(Happened::Read(result));
         }
         Poll::Pending
     }
@@ -252,6 +252,12 @@ impl Client {
             match one {
                 Work::Begin { id, request, options, initial } => {
                     let active = self.service.active.load_full();
+                    if !active.offered_names.contains(&request.mechanism) {
+                        // A new connection sees the new greeting.
+                        let why =
+                            format!("uses mechanism {}, which a reload has taken away", request.mechanism);
+                        return Err(End::Broken(why));
+                    }
                     let shared = Arc::clone(&self.service.shared);
                     let within = active.settings.limits.reply_within;
                     let turn = Exchange::begin(active, shared, *request, options, initial, arrived);

@@ -110,16 +110,24 @@ pub async fn list(active: &Active, mask: &str) -> (Vec<String>, Result<(), Unava
     for userdb in &active.userdbs {
         match userdb.driver.list().await {
             Ok(found) => {
-                users.extend(
-                    found.into_iter().filter(|user| chain::matches(mask.as_bytes(), user.as_bytes())),
-                );
+                users.extend(found);
             }
             Err(unavailable) => end = Err(Unavailable::new(format!("{}: {unavailable}", userdb.name))),
         }
     }
-    let mut seen = std::collections::HashSet::new();
-    users.retain(|user| seen.insert(user.clone()));
-    (users, end)
+    let mask = mask.to_owned();
+    // There may be many: not on the thread that serves logins.
+    let sorted_out = tokio::task::spawn_blocking(move || {
+        let mut seen = std::collections::HashSet::new();
+        users.retain(|user: &String| {
+            chain::matches(mask.as_bytes(), user.as_bytes()) && seen.insert(user.clone())
+        });
+        users
+    });
+    match sorted_out.await {
+        Ok(users) => (users, end),
+        Err(error) => (Vec::new(), Err(Unavailable::new(error.to_string()))),
+    }
 }
 
 fn end(walk: &Walk, name: String, fields: Fields, away: Option<(String, String)>) -> Answer {

@@ -88,7 +88,8 @@ fn run(invocation: &Invocation) -> Result<u8, Failure> {
             tools::password(asked, &password).map(|said| print(&said)).map_err(|error| (exit::DATAERR, error))
         }
         Task::Import { doveconf } => {
-            let text = import::doveconf(&read_text(doveconf)?, &mut |path| read_text(path).ok());
+            let text = import::doveconf(&read_text(doveconf)?, &mut |path| read_text(path).ok())
+                .map_err(|error| (exit::DATAERR, format!("{}: {error}", doveconf.display())))?;
             Ok(print(&Said { text, code: 0 }))
         }
         Task::PamWorker => {
@@ -263,16 +264,27 @@ fn add(listeners: &mut Listeners, listener: Listener, listen: &Listen) {
     match listen.kind {
         ListenKind::Client => listeners.clients.push(listener),
         ListenKind::Userdb => {
+            if let Address::Inet { .. } = &listen.address {
+                log::warn!("{}: whoever reaches this port may list and look up all users", listen.address);
+            }
             let file = listener.path().and_then(|path| file_of(&path));
             listeners.userdb.push((listener, file));
         }
     }
 }
 
-/// Owner and mode of a socket, which decide who may ask for what (Dovecot's rule of mode 0666).
+/// Owner and mode of a socket, which decide who may ask for what (Dovecot's rule of mode 0666). Where
+/// they cannot be seen, everybody but root is a stranger.
 fn file_of(path: &Path) -> Option<SocketFile> {
-    let metadata = std::fs::metadata(path).ok()?;
-    Some(SocketFile { mode: metadata.mode() & 0o777, uid: metadata.uid(), gid: metadata.gid() })
+    Some(match std::fs::metadata(path) {
+        Ok(metadata) => {
+            SocketFile { mode: metadata.mode() & 0o777, uid: metadata.uid(), gid: metadata.gid() }
+        }
+        Err(error) => {
+            log::warn!("{}: {error}; every peer may look up itself only", path.display());
+            SocketFile { mode: 0o666, uid: u32::MAX, gid: u32::MAX }
+        }
+    })
 }
 
 fn is_for(listener: &Listener, address: &Address) -> bool {

@@ -4,20 +4,19 @@
 //! In between the mechanism says what it needs ([`Step`]), the passdbs are asked, the verdict is
 //! logged and counted, and a failure waits its time.
 
+mod attempt;
+
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use base::clock;
-use base::dovecot::request::Parameters;
 use base::secret::Secret;
 
 use crate::active::{Active, Shared, lock};
-use crate::authenticate::{self, Found, Handed, Manners, OURSELVES, Proof};
-use crate::fields::Fields;
-use crate::mechanism::{CredentialKind, Environment, Identity, Mechanism, Refusal, Step};
-use crate::oauth::TokenVerdict;
-use crate::outcome::{Answer, Login, Outcome, Rejection, Why, permitted};
-use crate::request::Request;
+use crate::authenticate::{Found, OURSELVES, Proof};
+use crate::mechanism::{Environment, Mechanism, Refusal, Step};
+use crate::outcome::{Answer, Login, Outcome, Rejection, Why};
+use crate::request::{Options, Request};
 
 /// One authentication between its first line and its last.
 #[derive(Debug)]
@@ -36,6 +35,11 @@ pub struct Exchange {
     pending: Option<Pending>,
     /// The mechanism's last words went out as a challenge; the client's empty answer is awaited.
     accepted: Option<Login>,
+    /// A failure that is logged and has waited its time; the mechanism's last words went out as a
+    /// challenge (the bearer mechanisms').
+    told: Option<Rejection>,
+    /// The name that failures are counted under.
+    tried: String,
 }
 
 /// Names, and what the passdbs said of a user whose proof the mechanism checks.
@@ -96,6 +100,8 @@ impl Exchange {
             outcome: None,
             pending: None,
             accepted: None,
+            told: None,
+            tried: String::new(),
             active,
             shared,
         });
@@ -109,6 +115,23 @@ impl Exchange {
             // Whatever the client says to the mechanism's last words, it has been authenticated.
             return (Answer::Ok(login, None), None);
         }
+        if let Some(rejection) = self.told.take() {
+            return (Answer::Fail(rejection), None);
+        }
+        // A proof is a guess like any other: it takes its turn as well.
+        let _held = match self.pending.as_ref().map(|pending| pending.names.clone()) {
+            None => None,
+            Some(names) => {
+                let deadline = arrived + self.active.settings.limits.reply_within;
+                match Box::pin(self.turn(&names, None, deadline)).await {
+                    Ok((_, held)) => held,
+                    Err(outcome) => {
+                        self.outcome = Some(outcome);
+                        return self.end(arrived).await;
+                    }
+                }
+            }
+        };
         let step = self.mechanism.respond(&data);
         drop(Secret::new(data));
         self.drive(step, arrived).await
@@ -139,7 +162,18 @@ impl Exchange {
                     let check = Box::pin(self.check_token(&user, &token, deadline));
                     let checked = tokio::time::timeout_at(end, check).await;
                     let ok = checked.unwrap_or_else(|_elapsed| self.give_up(&user));
-                    self.mechanism.token_checked(ok)
+                    let step = self.mechanism.token_checked(ok);
+                    if let Some(Outcome::Rejected(rejection)) = &self.outcome
+                        && let Step::Challenge(data) = step
+                    {
+                        // Said in a challenge, and a client need not answer that: this is the moment to
+                        // log, to count and to wait.
+                        let rejection = rejection.clone();
+                        drop(self.conclude(arrived).await);
+                        self.told = Some(rejection);
+                        return (Answer::Challenge(data), Some(self));
+                    }
+                    step
                 }
                 Step::Credentials(identity, kind) => {
                     let end = self.latest(arrived).into();
@@ -159,374 +193,6 @@ impl Exchange {
             if let Some(Outcome::Unavailable { .. } | Outcome::Postponed { .. }) = &self.outcome {
                 return self.end(arrived).await;
             }
-        }
-    }
-
-    /// The time is over before there is a verdict: nobody gets in.
-    fn give_up(&mut self, user: &str) -> bool {
-        let secs = self.active.settings.limits.reply_within.as_secs_f32();
-        self.outcome = Some(Outcome::Unavailable {
-            source: OURSELVES.to_owned(),
-            user: user.to_owned(),
-            detail: format!("the passdbs have not decided within {secs} s"),
-        });
-        false
-    }
-
-    /// Asks the passdbs about a clear-text password; the verdict is left in `outcome`.
-    async fn check(&mut self, identity: &Identity, proof: Proof<'_>, deadline: Instant) -> bool {
-        let outcome = match self.names(identity) {
-            Err(rejection) => Outcome::Rejected(*rejection),
-            Ok(names) => match self.turn(&names, deadline).await {
-                Err(outcome) => outcome,
-                Ok(manners) => self.ask(names, proof, manners).await,
-            },
-        };
-        let ok = matches!(outcome, Outcome::Accepted(_));
-        self.outcome = Some(outcome);
-        ok
-    }
-
-    /// The user is known by other means than a password; ANONYMOUS needs no passdb at all.
-    async fn trust(&mut self, identity: &Identity, deadline: Instant) -> bool {
-        if self.request.mechanism == "ANONYMOUS" {
-            self.outcome = Some(Outcome::Accepted(Login {
-                user: identity.authentication.clone(),
-                original_user: identity.authentication.clone(),
-                source: "anonymous".to_owned(),
-                anonymous: true,
-                ..Login::default()
-            }));
-            return true;
-        }
-        self.check(identity, Proof::Known, deadline).await
-    }
-
-    /// A bearer token: valid, for the user that the client named, who exists.
-    async fn check_token(&mut self, user: &str, token: &Secret, deadline: Instant) -> bool {
-        let active = Arc::clone(&self.active);
-        let unavailable = |detail: String| Outcome::Unavailable {
-            source: "oauth2".to_owned(),
-            user: user.to_owned(),
-            detail,
-        };
-        let rejected = |why: Why, user: &str| {
-            Outcome::Rejected(Rejection {
-                why,
-                user: user.to_owned(),
-                original_user: user.to_owned(),
-                master_user: None,
-                source: "oauth2".to_owned(),
-                at_once: false,
-                reason: None,
-            })
-        };
-        let Some(tokens) = &active.tokens else {
-            self.outcome = Some(unavailable("no [oauth2] is configured".to_owned()));
-            return false;
-        };
-        let within = tokio::time::timeout_at(
-            (deadline - Duration::from_millis(500)).into(),
-            tokens.check(token, clock::unix_now()),
-        );
-        let outcome = match within.await {
-            Err(_elapsed) => unavailable("the token was not judged in time".to_owned()),
-            Ok(Err(away)) => unavailable(away.detail),
-            Ok(Ok(TokenVerdict::Invalid(why))) => rejected(Why::Mismatch(why), user),
-            Ok(Ok(TokenVerdict::Valid(claimed))) => {
-                let identity = Identity { authentication: claimed.user.clone(), authorization: None };
-                let same = user.is_empty()
-                    || match (self.names(&identity), self.active.usernames.normalise(user)) {
-                        (Ok(names), Ok(named)) => names.user == named.user,
-                        _ => false,
-                    };
-                if !same {
-                    let why = Why::Unauthorized(format!("the token is for {}", claimed.user));
-                    rejected(why, user)
-                } else if active.settings.oauth2.as_ref().is_some_and(|oauth2| oauth2.require_user) {
-                    let existing = self.exists(&identity, deadline).await;
-                    match existing {
-                        Outcome::Accepted(mut login) => {
-                            login.source = "oauth2".to_owned();
-                            Outcome::Accepted(login)
-                        }
-                        other => other,
-                    }
-                } else {
-                    match self.names(&identity) {
-                        Err(rejection) => Outcome::Rejected(*rejection),
-                        Ok(names) => Outcome::Accepted(Login {
-                            user: names.user,
-                            original_user: names.original,
-                            source: "oauth2".to_owned(),
-                            ..Login::default()
-                        }),
-                    }
-                }
-            }
-        };
-        let ok = matches!(outcome, Outcome::Accepted(_));
-        self.outcome = Some(outcome);
-        ok
-    }
-
-    /// Whether a user exists in a passdb or, where those cannot tell, in a userdb.
-    async fn exists(&mut self, identity: &Identity, deadline: Instant) -> Outcome {
-        self.check(identity, Proof::Known, deadline).await;
-        let outcome = self.outcome.take();
-        if let Some(Outcome::Rejected(rejection)) = &outcome
-            && rejection.why == Why::UnknownUser
-        {
-            let request = Request { user: rejection.user.clone(), ..self.request.clone() };
-            match crate::lookup::user(&self.active, &request).await {
-                crate::lookup::Answer::Found(..) => {
-                    return Outcome::Accepted(Login {
-                        user: rejection.user.clone(),
-                        original_user: rejection.original_user.clone(),
-                        source: "oauth2".to_owned(),
-                        ..Login::default()
-                    });
-                }
-                crate::lookup::Answer::Unknown => {}
-                crate::lookup::Answer::Unavailable { source, detail } => {
-                    return Outcome::Unavailable { source, user: rejection.user.clone(), detail };
-                }
-            }
-        }
-        outcome.unwrap_or_else(|| Outcome::Unavailable {
-            source: OURSELVES.to_owned(),
-            user: String::new(),
-            detail: "the passdbs were not asked".to_owned(),
-        })
-    }
-
-    /// Looks for a stored password that CRAM-MD5 or SCRAM can work with.
-    async fn find(
-        &mut self,
-        identity: &Identity,
-        kind: CredentialKind,
-        deadline: Instant,
-    ) -> Option<crate::mechanism::Credentials> {
-        let names = match self.names(identity) {
-            Ok(names) => names,
-            Err(rejection) => {
-                self.outcome = Some(Outcome::Rejected(*rejection));
-                return None;
-            }
-        };
-        if names.master.is_some() {
-            let why =
-                Why::Unauthorized(format!("master logins by {} are not served", self.request.mechanism));
-            self.outcome = Some(Outcome::Rejected(self.rejection(why, &names, OURSELVES, false, None)));
-            return None;
-        }
-        if let Err(outcome) = self.turn(&names, deadline).await {
-            self.outcome = Some(outcome);
-            return None;
-        }
-        self.request.user.clone_from(&names.user);
-        self.request.original_user.clone_from(&names.original);
-        if let Some(denied) = authenticate::denied(&self.active, &self.request).await {
-            self.outcome = Some(self.concluded(names, denied));
-            return None;
-        }
-        match authenticate::hand_out(&self.active, &self.request, kind).await {
-            Handed::Credentials(credentials, found) => {
-                self.pending = Some(Pending { names, found });
-                Some(credentials)
-            }
-            Handed::Nothing(found) => {
-                // The client is led on to its proof, which then fails: it does not learn who exists.
-                let credentials = authenticate::pretended(&self.active, &names.user, kind).await;
-                self.outcome = Some(self.concluded(names, found));
-                credentials
-            }
-        }
-    }
-
-    /// The client's names, normalised: who proves himself, and for whom.
-    fn names(&self, identity: &Identity) -> Result<Names, Box<Rejection>> {
-        let original = &identity.authentication;
-        let bad = |detail: String, user: &str| {
-            let names = Names { user: user.to_owned(), original: user.to_owned(), master: None };
-            Box::new(self.rejection(Why::BadName(detail), &names, OURSELVES, false, None))
-        };
-        let own =
-            self.active.usernames.normalise(original).map_err(|error| bad(error.to_string(), original))?;
-        let wanted = match (&identity.authorization, own.login) {
-            (Some(authorization), None) => {
-                let wanted = self
-                    .active
-                    .usernames
-                    .normalise(authorization)
-                    .map_err(|error| bad(error.to_string(), authorization))?;
-                (wanted.user != own.user).then_some((wanted.user, own.user.clone()))
-            }
-            (None, Some(login)) => Some((login, own.user.clone())),
-            (None, None) => None,
-            (Some(_), Some(_)) => return Err(bad("both a master name and an authzid".to_owned(), original)),
-        };
-        Ok(match wanted {
-            Some((user, master)) => Names { user, original: master.clone(), master: Some(master) },
-            None => Names { user: own.user, original: original.clone(), master: None },
-        })
-    }
-
-    /// Waits until it is this user's turn.
-    async fn turn(&mut self, names: &Names, deadline: Instant) -> Result<Manners, Outcome> {
-        let who = names.master.as_ref().unwrap_or(&names.user);
-        let now = clock::monotonic_now();
-        let mut manners = Manners { deadline, suspect: false, lane: lane(&self.request) };
-        if self.no_penalty {
-            return Ok(manners);
-        }
-        let before = lock(&self.shared.throttle).before(self.request.remote_ip, who, now);
-        manners.suspect = before.suspect;
-        if before.check_at + Duration::from_secs(1) > deadline {
-            return Err(Outcome::Postponed { user: names.user.clone() });
-        }
-        if before.check_at > now {
-            tokio::time::sleep_until(before.check_at.into()).await;
-        }
-        Ok(manners)
-    }
-
-    /// Asks the chain that is in charge.
-    async fn ask(&mut self, names: Names, proof: Proof<'_>, manners: Manners) -> Outcome {
-        if let Some(master) = names.master.clone() {
-            return Box::pin(self.ask_master(names, master, proof, manners)).await;
-        }
-        let active = Arc::clone(&self.active);
-        self.request.user.clone_from(&names.user);
-        self.request.original_user.clone_from(&names.original);
-        if !active.denies.is_empty()
-            && let Some(denied) = Box::pin(authenticate::denied(&active, &self.request)).await
-        {
-            return self.concluded(names, denied);
-        }
-        let chain = &active.passdbs;
-        let found = authenticate::walk(chain, &active, &self.shared, &self.request, proof, manners).await;
-        self.concluded(names, found)
-    }
-
-    /// Asks the masters' chain, and whether the user whom the master acts for may log in.
-    async fn ask_master(
-        &mut self,
-        names: Names,
-        master: String,
-        proof: Proof<'_>,
-        manners: Manners,
-    ) -> Outcome {
-        let active = Arc::clone(&self.active);
-        let shared = Arc::clone(&self.shared);
-        if active.masters.is_empty() {
-            let why = Why::Unauthorized("there is no passdb with master = true".to_owned());
-            return Outcome::Rejected(self.rejection(why, &names, OURSELVES, false, None));
-        }
-        self.request.user.clone_from(&master);
-        self.request.original_user.clone_from(&names.original);
-        self.request.login_user = Some(names.user.clone());
-        let found =
-            authenticate::walk(&active.masters, &active, &shared, &self.request, proof, manners).await;
-        let Found::Yes { source, fields: master_fields, label } = found else {
-            return self.concluded(names, found);
-        };
-        if let Err((why, reason)) = permitted(&master_fields, &self.request) {
-            return Outcome::Rejected(self.rejection(why, &names, &source, false, reason));
-        }
-        self.request.user.clone_from(&names.user);
-        self.request.master_user = Some(master);
-        if let Some(denied) = authenticate::denied(&active, &self.request).await {
-            return self.concluded(names, denied);
-        }
-        match Box::pin(self.acted_for(&names, manners)).await {
-            Outcome::Accepted(mut login) => {
-                login.source = source.to_string();
-                login.label = label;
-                Outcome::Accepted(login)
-            }
-            other => other,
-        }
-    }
-
-    /// The user whom a master user acts for must exist, and his own restrictions hold.
-    async fn acted_for(&mut self, names: &Names, manners: Manners) -> Outcome {
-        let active = Arc::clone(&self.active);
-        let shared = Arc::clone(&self.shared);
-        let found =
-            authenticate::walk(&active.passdbs, &active, &shared, &self.request, Proof::Known, manners).await;
-        match found {
-            Found::No { why: Why::UnknownUser, .. } => {
-                match crate::lookup::user(&active, &self.request).await {
-                    crate::lookup::Answer::Found(..) => {
-                        let found =
-                            Found::Yes { source: Arc::from(OURSELVES), fields: Fields::new(), label: None };
-                        self.concluded(names.clone(), found)
-                    }
-                    crate::lookup::Answer::Unknown => {
-                        let why = Why::Unauthorized("unknown user".to_owned());
-                        Outcome::Rejected(self.rejection(why, names, OURSELVES, false, None))
-                    }
-                    crate::lookup::Answer::Unavailable { source, detail } => {
-                        Outcome::Unavailable { source, user: names.user.clone(), detail }
-                    }
-                }
-            }
-            found => self.concluded(names.clone(), found),
-        }
-    }
-
-    /// What the chain's word comes to, with the restrictions among the user's fields.
-    fn concluded(&self, names: Names, found: Found) -> Outcome {
-        match found {
-            Found::Unavailable { source, detail } => {
-                Outcome::Unavailable { source: source.to_string(), user: names.user, detail }
-            }
-            Found::No { source, why, at_once } => {
-                Outcome::Rejected(self.rejection(why, &names, &source, at_once, None))
-            }
-            Found::Yes { source, fields, label } => {
-                if let Err((why, reason)) = permitted(&fields, &self.request) {
-                    let at_once = fields.has("nodelay");
-                    return Outcome::Rejected(self.rejection(why, &names, &source, at_once, reason));
-                }
-                let mut user = ["user", "username"]
-                    .into_iter()
-                    .find_map(|name| fields.value(name).filter(|user| !user.is_empty()))
-                    .map_or(names.user, ToOwned::to_owned);
-                if let Some(domain) = fields.value("domain").filter(|domain| !domain.is_empty()) {
-                    let local = user.rsplit_once('@').map_or(user.as_str(), |(local, _)| local).to_owned();
-                    user = format!("{local}@{domain}");
-                }
-                Outcome::Accepted(Login {
-                    user,
-                    original_user: names.original,
-                    master_user: names.master,
-                    source: source.to_string(),
-                    fields,
-                    label,
-                    anonymous: false,
-                })
-            }
-        }
-    }
-
-    fn rejection(
-        &self,
-        why: Why,
-        names: &Names,
-        source: &str,
-        at_once: bool,
-        reason: Option<String>,
-    ) -> Rejection {
-        Rejection {
-            why,
-            user: names.user.clone(),
-            original_user: names.original.clone(),
-            master_user: names.master.clone(),
-            source: source.to_owned(),
-            at_once,
-            reason,
         }
     }
 
@@ -579,8 +245,13 @@ impl Exchange {
         Names { user, original: claimed.to_owned(), master: None }
     }
 
-    /// The end with anything but success: logged at once, answered in its time.
+    /// The end with anything but success.
     async fn end(mut self: Box<Self>, arrived: Instant) -> Turn {
+        (self.conclude(arrived).await, None)
+    }
+
+    /// The verdict, logged at once, answered in its time.
+    async fn conclude(&mut self, arrived: Instant) -> Answer {
         let outcome = self.outcome.take().unwrap_or_else(|| Outcome::Unavailable {
             source: OURSELVES.to_owned(),
             user: String::new(),
@@ -588,16 +259,16 @@ impl Exchange {
         });
         self.record(&outcome, arrived);
         match outcome {
-            Outcome::Accepted(login) => (Answer::Ok(login, None), None),
+            Outcome::Accepted(login) => Answer::Ok(login, None),
             Outcome::Unavailable { user, .. } | Outcome::Postponed { user } => {
-                (Answer::TemporaryFailure { user }, None)
+                Answer::TemporaryFailure { user }
             }
             Outcome::Rejected(rejection) => {
                 let delay = self.delay(&rejection);
                 if !delay.is_zero() {
                     tokio::time::sleep_until((arrived + delay).min(self.latest(arrived)).into()).await;
                 }
-                (Answer::Fail(rejection), None)
+                Answer::Fail(rejection)
             }
         }
     }
@@ -605,9 +276,10 @@ impl Exchange {
     /// How long after the client's line a failure is answered; wrong passwords are counted here.
     fn delay(&self, rejection: &Rejection) -> Duration {
         let mut throttle = lock(&self.shared.throttle);
-        let counts = matches!(rejection.why, Why::UnknownUser | Why::Mismatch(_) | Why::Unauthorized(_));
+        // Also those whose password is right: the time must not tell that it is.
+        let counts = !matches!(rejection.why, Why::InvalidInput(_) | Why::BadName(_));
         let delay = if counts && !self.no_penalty {
-            let who = rejection.master_user.as_ref().unwrap_or(&rejection.user);
+            let who = if self.tried.is_empty() { &rejection.user } else { &self.tried };
             throttle.failed(self.request.remote_ip, who, clock::monotonic_now())
         } else {
             throttle.plain_delay()
@@ -618,8 +290,7 @@ impl Exchange {
     /// A login: one line in the log, one in the figures, and its failures are forgotten.
     fn record_login(&self, login: &Login, arrived: Instant) {
         let now = clock::monotonic_now();
-        let who = login.master_user.as_ref().unwrap_or(&login.user);
-        lock(&self.shared.throttle).succeeded(self.request.remote_ip, who, now);
+        lock(&self.shared.throttle).succeeded(self.request.remote_ip, &self.tried, now);
         let took = now.saturating_duration_since(arrived);
         self.shared.metrics.attempt(self.request.mechanism, "ok", &login.source, took);
         self.shared.seen(&login.user, &self.request);
@@ -663,54 +334,4 @@ impl Exchange {
         let end = clock::monotonic_now().checked_add(wait).unwrap_or(latest);
         tokio::time::sleep_until(end.min(latest).into()).await;
     }
-}
-
-/// What a client can do, from its AUTH line.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Options {
-    /// `final-resp-ok`.
-    pub final_resp_ok: bool,
-    /// `no-penalty`.
-    pub no_penalty: bool,
-}
-
-/// Reads what an AUTH or lookup line tells about the connection. Unknown and unreadable fields are
-/// passed over, as Dovecot does.
-#[must_use]
-pub fn described(parameters: Parameters<'_>, mechanism: &'static str) -> (Request, Options) {
-    let mut request = Request { mechanism, ..Request::default() };
-    let mut options = Options::default();
-    for (key, value) in parameters.iter() {
-        let Ok(value) = std::str::from_utf8(&value) else { continue };
-        if value.contains(char::is_control) {
-            continue;
-        }
-        match key {
-            b"service" | b"protocol" => value.clone_into(&mut request.service),
-            b"lip" => request.local_ip = value.parse().ok(),
-            b"rip" => request.remote_ip = value.parse().ok(),
-            b"lport" => request.local_port = value.parse().unwrap_or(0),
-            b"rport" => request.remote_port = value.parse().unwrap_or(0),
-            b"real_rip" => request.real_remote_ip = value.parse().ok(),
-            b"real_lip" => request.real_local_ip = value.parse().ok(),
-            b"local_name" => value.clone_into(&mut request.local_name),
-            b"session" => value.clone_into(&mut request.session),
-            b"client_id" => value.clone_into(&mut request.client_id),
-            b"secured" => request.secured = true,
-            b"valid-client-cert" => request.valid_client_cert = true,
-            b"cert_username" => request.cert_username = Some(value.to_owned()),
-            b"final-resp-ok" => options.final_resp_ok = true,
-            b"no-penalty" => options.no_penalty = true,
-            _ => {}
-        }
-    }
-    (request, options)
-}
-
-/// Slow checks take turns between these: one lane per address, so that one guesser holds up himself.
-fn lane(request: &Request) -> u64 {
-    use std::hash::{DefaultHasher, Hash, Hasher};
-    let mut hasher = DefaultHasher::new();
-    request.remote_ip.map(|ip| crate::throttle::prefix(ip, 32, 64)).hash(&mut hasher);
-    hasher.finish()
 }

@@ -2,6 +2,8 @@
 
 use std::net::IpAddr;
 
+use base::dovecot::request::Parameters;
+
 /// One request as the drivers see it. Text from the client is never longer than a line of the
 /// protocol (16 KiB) and holds no control characters once it is here.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -66,4 +68,46 @@ impl Request {
     pub fn domain(&self) -> &str {
         self.user.rsplit_once('@').map_or("", |(_, domain)| domain)
     }
+}
+
+/// What a client can do, from its AUTH line.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Options {
+    /// `final-resp-ok`.
+    pub final_resp_ok: bool,
+    /// `no-penalty`.
+    pub no_penalty: bool,
+}
+
+/// Reads what an AUTH or lookup line tells about the connection. Unknown and unreadable fields are
+/// passed over, as Dovecot does.
+#[must_use]
+pub fn described(parameters: Parameters<'_>, mechanism: &'static str) -> (Request, Options) {
+    let mut request = Request { mechanism, ..Request::default() };
+    let mut options = Options::default();
+    for (key, value) in parameters.iter() {
+        let Ok(value) = std::str::from_utf8(&value) else { continue };
+        if value.contains(char::is_control) {
+            continue;
+        }
+        match key {
+            b"service" | b"protocol" => value.clone_into(&mut request.service),
+            b"lip" => request.local_ip = value.parse().ok(),
+            b"rip" => request.remote_ip = value.parse().ok(),
+            b"lport" => request.local_port = value.parse().unwrap_or(0),
+            b"rport" => request.remote_port = value.parse().unwrap_or(0),
+            b"real_rip" => request.real_remote_ip = value.parse().ok(),
+            b"real_lip" => request.real_local_ip = value.parse().ok(),
+            b"local_name" => value.clone_into(&mut request.local_name),
+            b"session" => value.clone_into(&mut request.session),
+            b"client_id" => value.clone_into(&mut request.client_id),
+            b"secured" => request.secured = true,
+            b"valid-client-cert" => request.valid_client_cert = true,
+            b"cert_username" => request.cert_username = Some(value.to_owned()),
+            b"final-resp-ok" => options.final_resp_ok = true,
+            b"no-penalty" => options.no_penalty = true,
+            _ => {}
+        }
+    }
+    (request, options)
 }

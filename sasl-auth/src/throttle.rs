@@ -2,7 +2,8 @@
 //!
 //! A failure is answered late, the later the more there were. A good password of a user who has not
 //! failed from this address is never delayed, whatever others behind the same address do: that is
-//! what locks whole offices out of Dovecot.
+//! what locks whole offices out of Dovecot. After some failures the guesses at one user from one
+//! address take turns; a password that was good before passes them by.
 
 use std::hash::{BuildHasher, RandomState};
 use std::net::IpAddr;
@@ -14,6 +15,8 @@ use crate::config::settings::Throttle as Settings;
 const PATIENT_FAILURES: u32 = 3;
 /// The distance between them.
 const GAP: Duration = Duration::from_secs(1);
+/// So many of them are looked at at a time even before the first has failed.
+const MOST_IN_FLIGHT: u32 = 16;
 /// From this many failures on, an address's slow checks wait behind everybody else's.
 const SUSPECT_FAILURES: u32 = 10;
 /// Entries that share a place; the oldest of them gives way.
@@ -25,6 +28,8 @@ pub struct Throttle {
     settings: Settings,
     seed: RandomState,
     entries: Vec<Option<Entry>>,
+    /// Keyed hashes of names and passwords that have let somebody in.
+    good: Vec<u64>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -33,6 +38,7 @@ struct Entry {
     failures: u32,
     last: Instant,
     next_check: Instant,
+    in_flight: u32,
 }
 
 /// Who is asking: an address (already cut to its prefix) and perhaps a user.
@@ -44,11 +50,12 @@ struct Key<'a> {
 
 /// What comes before a password is looked at.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Before {
-    /// When it may be looked at; now for all but those who have failed repeatedly.
-    pub check_at: Instant,
-    /// The address has failed often: its slow checks go last.
-    pub suspect: bool,
+pub enum Before {
+    /// It may be looked at then; now for all but those who have failed repeatedly. Followed by
+    /// [`Throttle::done`].
+    At(Instant),
+    /// Too many wait already, or are being looked at: ask again, or give up.
+    Later,
 }
 
 impl Throttle {
@@ -56,7 +63,7 @@ impl Throttle {
     #[must_use]
     pub fn new(settings: Settings) -> Self {
         let places = settings.entries.div_ceil(WAYS).max(1) * WAYS;
-        Self { settings, seed: RandomState::new(), entries: vec![None; places] }
+        Self { settings, seed: RandomState::new(), entries: vec![None; places], good: vec![0; places] }
     }
 
     /// Takes over changed settings; what is remembered stays, except when the size changes.
@@ -68,20 +75,60 @@ impl Throttle {
         }
     }
 
-    /// Before a check of `user` from `address`: reserves its turn.
-    pub fn before(&mut self, address: Option<IpAddr>, user: &str, now: Instant) -> Before {
-        let address = self.network(address);
-        let suspect = self
-            .entry(Key { address, user: None }, now)
-            .is_some_and(|entry| entry.failures >= SUSPECT_FAILURES);
-        let mut check_at = now;
-        if let Some(entry) = self.entry(Key { address, user: Some(user) }, now)
-            && entry.failures >= PATIENT_FAILURES
-        {
-            check_at = entry.next_check.max(now);
-            entry.next_check = check_at + GAP;
+    /// Before a check of `user` from `address`: reserves its turn, if there is one before `latest`.
+    pub fn before(&mut self, address: Option<IpAddr>, user: &str, now: Instant, latest: Instant) -> Before {
+        let key = Key { address: self.network(address), user: Some(user) };
+        let entry = self.entry_or_new(key, now);
+        let Some(entry) = entry else { return Before::At(now) };
+        if entry.in_flight >= MOST_IN_FLIGHT {
+            return Before::Later;
         }
-        Before { check_at, suspect }
+        let mut at = now;
+        if entry.failures >= PATIENT_FAILURES {
+            at = entry.next_check.max(now);
+            if at > latest {
+                return Before::Later;
+            }
+            entry.next_check = at + GAP;
+        }
+        entry.in_flight += 1;
+        Before::At(at)
+    }
+
+    /// A check that [`Self::before`] has let pass is over.
+    pub fn done(&mut self, address: Option<IpAddr>, user: &str, now: Instant) {
+        let key = Key { address: self.network(address), user: Some(user) };
+        if let Some(entry) = self.entry(key, now) {
+            entry.in_flight = entry.in_flight.saturating_sub(1);
+        }
+    }
+
+    /// Whether the address has failed often: its slow checks go last.
+    pub fn is_suspect(&mut self, address: Option<IpAddr>, now: Instant) -> bool {
+        let key = Key { address: self.network(address), user: None };
+        self.entry(key, now).is_some_and(|entry| entry.failures >= SUSPECT_FAILURES)
+    }
+
+    /// Whether this password has let this user in before: it need not wait for those who guess.
+    #[must_use]
+    pub fn was_good(&self, user: &str, password: &[u8]) -> bool {
+        let hash = self.seed.hash_one((user, password));
+        self.good_place(hash).is_some_and(|place| self.good.get(place) == Some(&hash))
+    }
+
+    /// Remembers a password that has let its user in; only a keyed hash of both is kept.
+    pub fn is_good(&mut self, user: &str, password: &[u8]) {
+        let hash = self.seed.hash_one((user, password));
+        if let Some(place) = self.good_place(hash)
+            && let Some(place) = self.good.get_mut(place)
+        {
+            *place = hash;
+        }
+    }
+
+    fn good_place(&self, hash: u64) -> Option<usize> {
+        let places = u64::try_from(self.good.len()).ok()?;
+        usize::try_from(hash.checked_rem(places)?).ok()
     }
 
     /// Counts a failure and tells how long after the request its answer goes out.
@@ -104,6 +151,7 @@ impl Throttle {
         let key = Key { address: self.network(address), user: Some(user) };
         if let Some(entry) = self.entry(key, now) {
             entry.failures = 0;
+            entry.next_check = now;
         }
     }
 
@@ -118,20 +166,32 @@ impl Throttle {
     }
 
     fn count(&mut self, key: Key<'_>, now: Instant) -> u32 {
-        if let Some(entry) = self.entry(key, now) {
-            entry.failures = entry.failures.saturating_add(1);
-            entry.last = now;
-            return entry.failures;
-        }
-        let key = self.seed.hash_one(key);
+        let Some(entry) = self.entry_or_new(key, now) else { return 1 };
+        entry.failures = entry.failures.saturating_add(1);
+        entry.last = now;
+        entry.failures
+    }
+
+    /// The entry of `key`; a new one takes the place of one that is over or has no failures, else of the
+    /// oldest.
+    fn entry_or_new(&mut self, key: Key<'_>, now: Instant) -> Option<&mut Entry> {
         let forget = self.settings.forget_after;
-        let place = self.ways(key).iter_mut().min_by_key(|entry| {
-            entry.filter(|old| now.saturating_duration_since(old.last) < forget).map(|old| old.last)
-        });
-        if let Some(place) = place {
-            *place = Some(Entry { key, failures: 1, last: now, next_check: now });
-        }
-        1
+        let hash = self.seed.hash_one(key);
+        let is_live = move |entry: &Entry| now.saturating_duration_since(entry.last) < forget;
+        let ways = self.ways(hash);
+        let known =
+            ways.iter().position(|entry| entry.is_some_and(|entry| entry.key == hash && is_live(&entry)));
+        let place = match known {
+            Some(place) => ways.get_mut(place)?,
+            None => {
+                let place = ways.iter_mut().min_by_key(|entry| {
+                    entry.filter(is_live).map(|old| (old.failures > 0 || old.in_flight > 0, old.last))
+                })?;
+                *place = Some(Entry { key: hash, failures: 0, last: now, next_check: now, in_flight: 0 });
+                place
+            }
+        };
+        place.as_mut()
     }
 
     fn entry(&mut self, key: Key<'_>, now: Instant) -> Option<&mut Entry> {
@@ -185,6 +245,10 @@ mod tests {
         Some(text.parse().unwrap())
     }
 
+    fn before(throttle: &mut Throttle, address: &str, user: &str, now: Instant) -> Before {
+        throttle.before(ip(address), user, now, now + Duration::from_secs(7))
+    }
+
     #[test]
     fn others_failures_do_not_delay_a_good_user() {
         let now = base::clock::monotonic_now();
@@ -192,10 +256,11 @@ mod tests {
         for n in 0..100 {
             throttle.failed(ip("192.0.2.1"), &format!("user{}", n % 7), now);
         }
-        let good = throttle.before(ip("192.0.2.1"), "good", now);
-        assert_eq!(good, Before { check_at: now, suspect: true });
-        assert!(throttle.before(ip("192.0.2.1"), "user1", now + GAP).check_at >= now + GAP);
-        assert!(!throttle.before(ip("192.0.2.2"), "user1", now).suspect);
+        assert_eq!(before(&mut throttle, "192.0.2.1", "good", now), Before::At(now));
+        assert!(throttle.is_suspect(ip("192.0.2.1"), now));
+        assert_eq!(before(&mut throttle, "192.0.2.1", "user1", now), Before::At(now));
+        assert_eq!(before(&mut throttle, "192.0.2.1", "user1", now), Before::At(now + GAP));
+        assert!(!throttle.is_suspect(ip("192.0.2.2"), now));
     }
 
     #[test]
@@ -215,11 +280,41 @@ mod tests {
         for _ in 0..3 {
             throttle.failed(ip("192.0.2.1"), "bob", now);
         }
-        let turns: Vec<Duration> =
-            (0..5).map(|_| throttle.before(ip("192.0.2.1"), "bob", now).check_at - now).collect();
-        assert_eq!(turns, (0..5).map(|n| GAP * n).collect::<Vec<_>>());
+        let turns: Vec<Before> = (0..600).map(|_| before(&mut throttle, "192.0.2.1", "bob", now)).collect();
+        for (n, turn) in (0..8u32).zip(&turns) {
+            assert_eq!(*turn, Before::At(now + GAP * n));
+        }
+        assert!(turns.iter().skip(8).all(|turn| *turn == Before::Later));
+        for _ in 0..8 {
+            throttle.done(ip("192.0.2.1"), "bob", now);
+        }
+        // Those who were sent away have taken nobody's turn.
+        let later = now + GAP * 8;
+        assert_eq!(before(&mut throttle, "192.0.2.1", "bob", later), Before::At(later));
         throttle.succeeded(ip("192.0.2.1"), "bob", now);
-        assert_eq!(throttle.before(ip("192.0.2.1"), "bob", now).check_at, now);
+        assert_eq!(before(&mut throttle, "192.0.2.1", "bob", now), Before::At(now));
+    }
+
+    #[test]
+    fn a_first_burst_is_not_looked_at_all_at_once() {
+        let now = base::clock::monotonic_now();
+        let mut throttle = Throttle::new(settings(1024));
+        let turns: Vec<Before> = (0..100).map(|_| before(&mut throttle, "192.0.2.1", "bob", now)).collect();
+        let most = usize::try_from(MOST_IN_FLIGHT).unwrap();
+        assert_eq!(turns.iter().filter(|turn| **turn == Before::At(now)).count(), most);
+        throttle.done(ip("192.0.2.1"), "bob", now);
+        assert_eq!(before(&mut throttle, "192.0.2.1", "bob", now), Before::At(now));
+        assert_eq!(before(&mut throttle, "192.0.2.1", "bob", now), Before::Later);
+        assert_eq!(before(&mut throttle, "192.0.2.1", "eve", now), Before::At(now));
+    }
+
+    #[test]
+    fn a_password_that_was_good_is_known_again() {
+        let mut throttle = Throttle::new(settings(1024));
+        assert!(!throttle.was_good("bob", b"secret"));
+        throttle.is_good("bob", b"secret");
+        assert!(throttle.was_good("bob", b"secret"));
+        assert!(!throttle.was_good("bob", b"Secret") && !throttle.was_good("eve", b"secret"));
     }
 
     #[test]
@@ -230,10 +325,7 @@ mod tests {
             throttle.failed(ip("192.0.2.1"), "bob", now);
         }
         let later = now + Duration::from_secs(600);
-        assert_eq!(
-            throttle.before(ip("192.0.2.1"), "bob", later),
-            Before { check_at: later, suspect: false }
-        );
+        assert_eq!(before(&mut throttle, "192.0.2.1", "bob", later), Before::At(later));
         assert_eq!(throttle.failed(ip("192.0.2.1"), "bob", later), Duration::from_secs(2));
     }
 
@@ -249,8 +341,8 @@ mod tests {
         for _ in 0..4 {
             throttle.failed(ip("192.0.2.1"), "bob", end);
         }
-        throttle.before(ip("192.0.2.1"), "bob", end);
-        assert!(throttle.before(ip("192.0.2.1"), "bob", end).check_at > end);
+        before(&mut throttle, "192.0.2.1", "bob", end);
+        assert_eq!(before(&mut throttle, "192.0.2.1", "bob", end), Before::At(end + GAP));
     }
 
     #[test]

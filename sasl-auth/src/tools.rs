@@ -14,8 +14,8 @@ use crate::fields::Fields;
 use crate::lookup;
 use crate::outcome::{self, Answer};
 use crate::password::{self, Scheme, Stored};
-use crate::pipeline::{Exchange, Options, described};
-use crate::request::Request;
+use crate::pipeline::Exchange;
+use crate::request::{Options, Request, described};
 
 /// What a tool says and ends with.
 #[derive(Debug, PartialEq, Eq)]

@@ -11,13 +11,15 @@ use tokio::io::AsyncWriteExt;
 
 use crate::active::{Active, lock};
 use crate::lookup::{self, Answer};
-use crate::pipeline::described;
-use crate::request::Request;
+
+use crate::request::{Request, described};
 use crate::server::Service;
 use crate::userdb_session::{Event, SocketFile, UserdbSession};
 
 /// A client that takes nothing of its answers for so long is given up.
 const LONGEST_BLOCK: Duration = Duration::from_secs(30);
+/// Longest mask of LIST: matching takes the product of its length and the names'.
+const LONGEST_MASK: usize = 255;
 /// Answers are sent in pieces of about this size.
 const PIECE: usize = 32 * 1024;
 /// Lines that are held at a time; more are left in the socket.
@@ -98,6 +100,9 @@ async fn converse(
                 Event::List(id, parameters) => {
                     let mask = parameters.value(b"user").unwrap_or_default();
                     let mask = String::from_utf8_lossy(&mask);
+                    if mask.len() > LONGEST_MASK {
+                        return Err(format!("sent a mask of more than {LONGEST_MASK} bytes"));
+                    }
                     let mask = if mask.is_empty() { "*" } else { &*mask };
                     let (users, end) = lookup::list(&active, mask).await;
                     if let Err(unavailable) = &end {

@@ -20,8 +20,8 @@ use sasl_auth::config;
 use sasl_auth::mechanism::{CredentialKind, Credentials, cram_md5_digest};
 use sasl_auth::outcome::{Answer, Login, Rejection, Why};
 use sasl_auth::password::Stored;
-use sasl_auth::pipeline::{Exchange, Options, Turn};
-use sasl_auth::request::Request;
+use sasl_auth::pipeline::{Exchange, Turn};
+use sasl_auth::request::{Options, Request};
 
 /// A configuration in a scratch folder.
 struct Site {
@@ -39,7 +39,7 @@ impl Site {
             write(folder.path(), name, &content.replace("{}", &at));
         }
         let text = format!(
-            "mechanisms = [\"PLAIN\", \"LOGIN\", \"CRAM-MD5\", \"SCRAM-SHA-256\"]\n{}\n[[listen]]\naddress = \"unix:/run/none\"\nkind = \"client\"\n",
+            "mechanisms = [\"PLAIN\", \"LOGIN\", \"CRAM-MD5\", \"SCRAM-SHA-256\", \"XOAUTH2\", \"EXTERNAL\"]\n{}\n[[listen]]\naddress = \"unix:/run/none\"\nkind = \"client\"\n",
             text.replace("{}", &at)
         );
         let loaded = config::load(&Source::new("test.toml", text));
@@ -190,7 +190,7 @@ async fn deny_master_and_chains() {
 
 /// Answers as `mode` says, and counts how often it was asked.
 const PROGRAM: &str = "#!/bin/sh\ncat > /dev/null\necho x >> {}/asked\ncase \"$(cat {}/mode)\" in\n\
-                       right) echo '{\"result\":\"ok\"}' ;;\nwrong) echo '{\"result\":\"mismatch\"}' ;;\n*) exit 111 ;;\nesac\n";
+                       right) echo '{\"result\":\"ok\"}' ;;\nlocked) echo '{\"result\":\"refused\"}' ;;\nwrong) echo '{\"result\":\"mismatch\"}' ;;\n*) exit 111 ;;\nesac\n";
 const COMMAND: &str = "[[passdb]]\ndriver = \"command\"\ncommand = [\"{}/program\"]\n";
 
 fn asked(site: &Site) -> usize {
@@ -399,4 +399,112 @@ async fn an_app_password_ends_in_the_cache_as_well() {
     tokio::time::sleep(Duration::from_millis(2100)).await;
     rejected(site.plain("bob", "app").await);
     accepted(site.plain("bob", "own").await);
+}
+
+#[tokio::test]
+async fn who_is_locked_out_stays_out_while_the_back_end_is_away() {
+    let config = format!("{NO_DELAY}[cache]\nttl = 1\nstale_ttl = 60\n{COMMAND}");
+    let site = Site::new(&[("program", PROGRAM), ("mode", "right")], &config);
+    accepted(site.plain("bob", "secret").await);
+    tokio::time::sleep(Duration::from_millis(1100)).await;
+    write(site.folder.path(), "mode", "locked");
+    assert_eq!(rejected(site.plain("bob", "secret").await).why.code(), Some("user_disabled"));
+    write(site.folder.path(), "mode", "away");
+    assert!(matches!(site.plain("bob", "secret").await, Answer::TemporaryFailure { .. }));
+}
+
+#[tokio::test]
+async fn fields_with_suffixes_and_names_without_domain() {
+    let users = "near:{PLAIN}secret::::::allow_nets:protected=198.51.100.0/24\n\
+                 ren@x.example:{PLAIN}secret::::::username=other\n\
+                 look:{PLAIN}secret::::::\n";
+    let config = format!("{NO_DELAY}{FILE}default_fields = {{ colour = \"red\" }}\n");
+    let site = Site::new(&[("users", users)], &config);
+    assert!(matches!(rejected(site.plain("near", "secret").await).why, Why::Address(_)));
+    assert_eq!(accepted(site.plain("ren@x.example", "secret").await).user, "other@x.example");
+    let config = format!("{NO_DELAY}{FILE}default_fields = {{ noauthenticate = \"y\" }}\n");
+    let site = Site::new(&[("users", users)], &config);
+    assert!(matches!(rejected(site.plain("look", "secret").await).why, Why::UnknownUser));
+    assert!(!cram(&site, "look", "secret").await);
+}
+
+/// A token that `key` (32 bytes) signs, for one hour.
+fn token(user: &str) -> String {
+    let claims = serde_json::json!({"email": user, "exp": base::clock::unix_now() + 3600});
+    let key = jsonwebtoken::EncodingKey::from_secret(KEY.as_bytes());
+    jsonwebtoken::encode(&jsonwebtoken::Header::default(), &claims, &key).unwrap()
+}
+
+const KEY: &str = "0123456789abcdef0123456789abcdef";
+
+async fn xoauth2(site: &Site, user: &str, token: &str) -> Turn {
+    let initial = format!("user={user}\x01auth=Bearer {token}\x01\x01");
+    site.begin(request("XOAUTH2", "192.0.2.1"), Some(initial.as_bytes())).await
+}
+
+#[tokio::test]
+async fn a_token_opens_for_its_own_user_only() {
+    let config = format!(
+        "master_user_separator = \"*\"\n[throttle]\nfailure_delay = \"300ms\"\n\
+         [oauth2]\nkeys = [\"{{}}/signing.key\"]\nrequire_user = false\n\
+         [[passdb]]\ndriver = \"passwd-file\"\npath = \"{{}}/denied\"\ndeny = true\n\
+         [[passdb]]\ndriver = \"passwd-file\"\npath = \"{{}}/masters\"\nmaster = true\n{FILE}"
+    );
+    let files = [
+        ("signing.key", KEY),
+        ("denied", "mallory:::::::\n"),
+        ("masters", "boss:{PLAIN}key::::::\n"),
+        ("users", "bob:{PLAIN}secret::::::\n"),
+    ];
+    let site = Site::new(&files, &config);
+    assert_eq!(accepted(xoauth2(&site, "bob", &token("Bob")).await.0).user, "bob");
+    for (user, claim) in
+        [("bob", "bob*boss"), ("bob*boss", "bob*boss"), ("bob", "eve"), ("mallory", "mallory")]
+    {
+        let start = Instant::now();
+        let (answer, exchange) = xoauth2(&site, user, &token(claim)).await;
+        assert!(matches!(answer, Answer::Challenge(_)), "{user} {claim}: {answer:?}");
+        assert!(start.elapsed() >= Duration::from_millis(300), "the refusal itself waits");
+        let (answer, _) = exchange.unwrap().go_on(vec![1], monotonic_now()).await;
+        rejected(answer);
+    }
+}
+
+#[tokio::test]
+async fn a_certificate_opens_for_its_own_user_only() {
+    let config = format!(
+        "master_user_separator = \"*\"\n{NO_DELAY}\
+         [[passdb]]\ndriver = \"passwd-file\"\npath = \"{{}}/masters\"\nmaster = true\n{FILE}"
+    );
+    let files = [("masters", "boss:{PLAIN}key::::::\n"), ("users", "bob:{PLAIN}secret::::::\n")];
+    let site = Site::new(&files, &config);
+    for (name, opens) in [("bob", true), ("bob*boss", false), ("eve", false)] {
+        let request = Request {
+            valid_client_cert: true,
+            cert_username: Some(name.to_owned()),
+            ..request("EXTERNAL", "192.0.2.1")
+        };
+        let (answer, _) = site.begin(request, Some(b"")).await;
+        assert_eq!(matches!(answer, Answer::Ok(..)), opens, "{name}: {answer:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_burst_of_guesses_locks_nobody_out_for_long() {
+    let config = format!("[limits]\nreply_within = 2\n[throttle]\nfailure_delay = \"10ms\"\n{FILE}");
+    let site = Arc::new(Site::new(&[("users", "bob:{PLAIN}secret::::::\n")], &config));
+    let mut guesses = tokio::task::JoinSet::new();
+    for _ in 0..300 {
+        let site = Arc::clone(&site);
+        guesses.spawn(async move { site.plain("bob", "wrong").await });
+    }
+    guesses.join_all().await;
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    accepted(site.plain("bob", "secret").await);
+    for _ in 0..5 {
+        rejected(site.plain("bob", "wrong").await);
+    }
+    let start = Instant::now();
+    accepted(site.plain("bob", "secret").await);
+    assert!(start.elapsed() < Duration::from_millis(200), "it was good before: {:?}", start.elapsed());
 }

@@ -1,5 +1,8 @@
 //! The deep check behind `-n`: looks at the files, users and sockets that serving would use.
 
+mod databases;
+mod user_files;
+
 use std::fs::{self, Metadata};
 use std::io;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
@@ -11,15 +14,17 @@ use base::service::listen::Address;
 use base::service::privileges::RunAs;
 use nix::unistd::{Gid, Group, Uid, User, getegid, geteuid, getgrouplist};
 
-use super::settings::{Listen, ListenKind, PassdbDriver, PasswdFile, Settings, UserdbDriver};
-use crate::variables::{Piece, Template};
+use base::secret::Secret;
+
+use super::settings::{Listen, ListenKind, Settings};
 
 /// Where Debian's Postfix has its queue; its servers are confined to it.
 const QUEUE: &str = "/var/spool/postfix";
 
 /// Looks at what [`super::load`] leaves out: the user and group to run as, files and whether that user
-/// reads them, folders of sockets and whether Postfix gets through to them, and whether others read
-/// the configuration though it holds a password.
+/// reads them, what is in users' files, folders of sockets and whether Postfix gets through to them, and
+/// whether others read the configuration though it holds a password. Whatever the start would build is
+/// built, so that nothing which is taken here is refused there.
 pub fn check(settings: &Settings, document: &Document, report: &mut Report) {
     let mut checks = Checks { account: None, report };
     checks.account = checks.account(settings, document.section(""));
@@ -29,40 +34,14 @@ pub fn check(settings: &Settings, document: &Document, report: &mut Report) {
         checks.listener(listen, table);
     }
     for (passdb, table) in settings.passdb.iter().zip(document.tables("passdb")) {
-        match &passdb.driver {
-            PassdbDriver::PasswdFile(file) => checks.passwd_file(file, table, false),
-            PassdbDriver::Pam(pam) => checks.pam(&pam.service, table),
-            PassdbDriver::System => checks.shadow(table),
-            PassdbDriver::Sql(sql) => checks.optional(sql.tls_ca_file.as_deref(), table, "tls_ca_file"),
-            PassdbDriver::Ldap(ldap) => checks.optional(ldap.tls_ca_file.as_deref(), table, "tls_ca_file"),
-            PassdbDriver::Static { .. } => {}
-            PassdbDriver::Command(command) => checks.program(&command.command, table),
-        }
+        checks.passdb(passdb, settings, table);
     }
     for (userdb, table) in settings.userdb.iter().zip(document.tables("userdb")) {
-        match &userdb.driver {
-            UserdbDriver::PasswdFile(file) => checks.passwd_file(file, table, true),
-            UserdbDriver::Sql(sql) => checks.optional(sql.tls_ca_file.as_deref(), table, "tls_ca_file"),
-            UserdbDriver::Ldap(ldap) => checks.optional(ldap.tls_ca_file.as_deref(), table, "tls_ca_file"),
-            UserdbDriver::Command(command) => checks.program(&command.command, table),
-            UserdbDriver::System | UserdbDriver::Static { .. } | UserdbDriver::Prefetch => {}
-        }
+        checks.userdb(userdb, settings, table);
     }
-    if let Some(oauth2) = &settings.oauth2 {
-        let table = document.section("oauth2");
-        for (index, key) in oauth2.keys.iter().enumerate() {
-            checks.readable(key, &table.element_place("keys", index));
-        }
-        checks.optional(oauth2.ca_file.as_deref(), table, "ca_file");
-        if let Some(path) = oauth2.jwks.as_deref().filter(|jwks| jwks.starts_with('/')) {
-            checks.readable(Path::new(path), &table.place("jwks"));
-        }
-    }
-    checks.optional(
-        settings.networks.country_database.as_deref(),
-        document.section("networks"),
-        "country_database",
-    );
+    checks.names(settings);
+    checks.tokens(settings, document.section("oauth2"));
+    checks.countries(settings, document.section("networks"));
     report.sort_by_place();
 }
 
@@ -139,7 +118,8 @@ impl Checks<'_> {
     fn configuration(&mut self, document: &Document) {
         let path = document.section("").header().source().name().to_owned();
         let Ok(metadata) = fs::metadata(&path) else { return };
-        if document.holds_secrets() && metadata.permissions().mode() & 0o004 != 0 {
+        let is_secret = |(name, secret): (&str, Secret)| name != "url" || holds_password(&secret);
+        if document.secrets().any(is_secret) && metadata.permissions().mode() & 0o004 != 0 {
             self.report
                 .warning_anywhere(format!("{path} holds a password, and every local user may read it"))
                 .help(format!("chmod o-r {path}, or keep the password in a file of its own"));
@@ -220,51 +200,6 @@ impl Checks<'_> {
         }
     }
 
-    fn passwd_file(&mut self, file: &PasswdFile, table: &Table, userdb: bool) {
-        let companion = file.app_passwords.as_deref().map(|path| ("app_passwords", path));
-        for (name, text) in [("path", file.path.as_str())].into_iter().chain(companion) {
-            let Ok(template) = Template::parse(text) else { continue };
-            if template.has_variables() {
-                self.fixed_folder(&template, &table.place(name));
-            } else if self.readable(Path::new(text), &table.place(name)) && name == "path" {
-                self.entries(Path::new(text), &table.place(name), userdb);
-            }
-        }
-    }
-
-    /// The folder up to the first variable of a path.
-    fn fixed_folder(&mut self, template: &Template, place: &Span) {
-        let Some(Piece::Literal(text)) = template.pieces().first() else { return };
-        let folder = text.rfind('/').and_then(|end| text.get(..end)).filter(|folder| !folder.is_empty());
-        if let Some(folder) = folder
-            && !Path::new(folder).is_dir()
-        {
-            self.report.error(place, format!("the folder {folder} is not there"));
-        }
-    }
-
-    /// Whether there is any user in a passwd-file, and for a userdb any with uid and gid.
-    fn entries(&mut self, path: &Path, place: &Span, userdb: bool) {
-        let Ok(text) = fs::read(path) else { return };
-        let text = String::from_utf8_lossy(&text);
-        let mut users = 0_usize;
-        let mut located = 0_usize;
-        for line in text.lines().filter(|line| !line.starts_with('#') && !line.trim().is_empty()) {
-            let mut columns = line.split(':');
-            users += 1;
-            let numbers = columns.nth(2).is_some_and(|uid| !uid.is_empty())
-                && columns.next().is_some_and(|gid| !gid.is_empty());
-            located += usize::from(numbers || line.contains("userdb_uid="));
-        }
-        if users == 0 {
-            self.report.warning(place, format!("{} has no users", path.display()));
-        } else if userdb && located == 0 {
-            self.report
-                .warning(place, format!("no user in {} has uid and gid", path.display()))
-                .help("user:password:uid:gid::home:: or default_fields = { uid = \"...\", gid = \"...\" }");
-        }
-    }
-
     fn optional(&mut self, path: Option<&Path>, table: &Table, name: &str) {
         if let Some(path) = path {
             self.readable(path, &table.place(name));
@@ -304,44 +239,15 @@ impl Checks<'_> {
         }
         true
     }
+}
 
-    fn program(&mut self, command: &[String], table: &Table) {
-        let Some(program) = command.first() else { return };
-        let place = table.element_place("command", 0);
-        match fs::metadata(program) {
-            Err(error) => {
-                self.report.error(&place, format!("{program}: {error}"));
-            }
-            Ok(metadata) => {
-                let may = self.account.as_ref().is_none_or(|account| account.may(1, &metadata));
-                if !metadata.is_file() || metadata.permissions().mode() & 0o111 == 0 || !may {
-                    self.report.error(&place, format!("{program} cannot be executed"));
-                }
-            }
-        }
-    }
-
-    fn pam(&mut self, service: &str, table: &Table) {
-        let fixed = Template::parse(service).is_ok_and(|template| !template.has_variables());
-        let folder = Path::new("/etc/pam.d");
-        if fixed && service != "*" && !folder.join(service).exists() {
-            self.report
-                .warning(&table.place("service"), format!("there is no /etc/pam.d/{service}"))
-                .help("PAM then uses /etc/pam.d/other, which on Debian asks for the system's own passwords");
-        }
-    }
-
-    /// Whether the system's hashes can be read.
-    fn shadow(&mut self, table: &Table) {
-        let shadow = Path::new("/etc/shadow");
-        if let (Some(account), Ok(metadata)) = (&self.account, fs::metadata(shadow))
-            && !account.may(4, &metadata)
-        {
-            self.report
-                .error(&table.place("driver"), format!("the user {} may not read /etc/shadow", account.name))
-                .help("add it to the group shadow, or use the driver pam");
-        }
-    }
+/// Whether a database's URL holds a password.
+fn holds_password(url: &Secret) -> bool {
+    let text = url.expose_text().unwrap_or("");
+    let (_, rest) = text.split_once("://").unwrap_or(("", text));
+    let authority = rest.split(['/', '?', '#']).next().unwrap_or("");
+    let user = authority.rsplit_once('@').map_or("", |(user, _)| user);
+    user.contains(':') || text.contains("password=")
 }
 
 fn number(text: &str) -> Option<u32> {

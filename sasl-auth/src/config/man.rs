@@ -1,5 +1,7 @@
 //! Makes the manual page postrider-sasl-auth.toml(5) from the table of settings.
 
+mod notes;
+
 use base::config::toml::man;
 
 use super::parameters::SECTIONS;
@@ -7,7 +9,9 @@ use super::parameters::SECTIONS;
 /// The manual page in roff, for man(7).
 #[must_use]
 pub fn roff() -> String {
-    format!("{HEAD}{}{TAIL}", man::roff(&SECTIONS))
+    let minus = |text: &str| text.replace('-', "\\-");
+    let (variables, notes) = (minus(notes::VARIABLES), minus(notes::NOTES));
+    format!("{HEAD}{variables}{}{notes}{TAIL}", man::roff(&SECTIONS))
 }
 
 const HEAD: &str = r#".\" Made from the table of settings in sasl-auth/src/config; do not edit.
@@ -80,17 +84,6 @@ makes a field without a value.
 .TP
 .B address
 "unix:/path" or "inet:host:port"; an IPv6 address stands in brackets.
-.SH VARIABLES
-Texts that may hold variables take both notations of Dovecot:
-.B %{user}
-the whole name,
-.B %{user|username}
-the part before the @,
-.B %{user|domain}
-the part after it, with filters such as
-.BR |lower ;
-or
-.BR %u ", " %n ", " %d " and " %Lu .
 "#;
 
 const TAIL: &str = r#".SH "SEE ALSO"

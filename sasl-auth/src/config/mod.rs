@@ -20,7 +20,7 @@ use base::config::toml::{self, Document};
 use base::config::{Report, Source};
 
 pub use check::check;
-pub use checked::{NOTHING_TO_OFFER, abilities};
+pub use checked::{NO_PASSDB, NOTHING_TO_OFFER, abilities};
 pub use settings::Settings;
 
 /// Where the configuration is when `-c` does not say.

@@ -234,19 +234,120 @@ proptest! {
 }
 
 #[test]
+fn tokens_and_guests_need_no_passdb() {
+    let listen = "[[listen]]\naddress = \"unix:/run/auth\"\n";
+    let tokens = "[oauth2]\nintrospection_url = \"https://idp.example.com/i\"\n";
+    for (mechanisms, rest) in
+        [(r#"["OAUTHBEARER", "XOAUTH2"]"#, tokens), (r#"["XOAUTH2"]"#, tokens), (r#"["ANONYMOUS"]"#, "")]
+    {
+        let loaded = loaded(&format!("mechanisms = {mechanisms}\n{listen}{rest}"));
+        assert_eq!(loaded.report.to_string(), "", "{mechanisms}");
+        let active = crate::active::Active::new(loaded.settings.unwrap()).unwrap();
+        assert!(!active.offered.is_empty() && active.passdbs.is_empty());
+    }
+    for (mechanisms, rest) in [
+        (r#"["EXTERNAL"]"#, ""),
+        (r#"["EXTERNAL"]"#, tokens),
+        (r#"["OAUTHBEARER"]"#, ""),
+        (r#"["PLAIN"]"#, tokens),
+    ] {
+        let loaded = loaded(&format!("mechanisms = {mechanisms}\n{listen}{rest}"));
+        assert!(loaded.report.to_string().contains(NO_PASSDB), "{mechanisms}");
+    }
+    let mixed = loaded(&format!("mechanisms = [\"PLAIN\", \"XOAUTH2\"]\n{listen}{tokens}"));
+    assert!(mixed.report.to_string().contains("PLAIN is not offered: it needs a passdb"), "{}", mixed.report);
+    assert!(mixed.settings.is_some());
+}
+
+#[test]
+fn the_check_reads_the_lines_of_users() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name).display().to_string();
+    let users = "joe:{PLAIN}opensesame\nann:{SHA512-CRYTP}opensesame\n:opensesame\nbob:{PLAIN-MD5}1a1dc91c907325c69271ddf0c944bc72\n\
+                 kim:{SSHA}opensesame\nmax:\neve:{PLAIN}opensesame:::::: user=%q\n";
+    std::fs::write(path("users"), users).unwrap();
+    let apps = "joe:{PLAIN}opensesame:phone::soon\njoe:{SSHA9}opensesame:tablet\njoe:{PLAIN}opensesame::\n";
+    std::fs::write(path("apps"), apps).unwrap();
+    for name in ["users", "apps"] {
+        use std::os::unix::fs::PermissionsExt;
+        std::fs::set_permissions(path(name), std::fs::Permissions::from_mode(0o640)).unwrap();
+    }
+    let text = format!(
+        "[[listen]]\naddress = \"unix:/run/auth\"\n[[passdb]]\ndriver = \"passwd-file\"\npath = \"{0}\"\n\
+         app_passwords = \"{1}\"\n[[userdb]]\ndriver = \"passwd-file\"\npath = \"{0}\"\n",
+        path("users"),
+        path("apps")
+    );
+    let mut loaded = loaded(&text);
+    loaded.check();
+    let found = loaded.report.to_string();
+    for wanted in [
+        "users:2: unknown password scheme SHA512-CRYTP",
+        "users:3: no user name before the first colon",
+        "users:4: PLAIN-MD5 is quickly broken",
+        "users:5: not a SSHA password",
+        "users:7: unknown variable `%q`",
+        "apps:1: `expires` is no date",
+        "apps:2: unknown password scheme SSHA9",
+    ] {
+        assert_eq!(found.matches(wanted).count(), 1, "{wanted}\n{found}");
+    }
+    assert!(
+        !found.contains("opensesam") && !found.contains("1a1dc9") && !loaded.report.has_errors(),
+        "{found}"
+    );
+    for fine in ["users:1:", "users:6:", "apps:3:"] {
+        assert!(!found.contains(fine), "{found}");
+    }
+}
+
+#[test]
+fn the_start_names_the_section_that_it_refuses() {
+    let listen = "[[listen]]\naddress = \"unix:/run/auth\"\n";
+    let passdb =
+        "[[passdb]]\nname = \"mine\"\ndriver = \"sql\"\nurl = \"mysql://u@h/d?x=1\"\nquery = \"SELECT 1\"\n";
+    let users = "[[passdb]]\ndriver = \"static\"\npassword = \"x\"\n";
+    for (text, wanted) in [
+        (format!("{listen}{passdb}"), "[[passdb]] mine: "),
+        (format!("{listen}{users}{}", passdb.replace("passdb", "userdb")), "[[userdb]] mine: "),
+        (format!("{listen}{users}[oauth2]\nkeys = [\"/nonexistent\"]\n"), "[oauth2]: "),
+    ] {
+        let mut loaded = loaded(&text);
+        let error = crate::active::Active::new(loaded.settings.clone().unwrap()).unwrap_err();
+        assert!(error.starts_with(wanted), "{error}");
+        loaded.check();
+        assert!(loaded.report.has_errors(), "{text}");
+    }
+}
+
+#[test]
 fn a_configuration_with_a_password_is_for_few_eyes() {
     use std::os::unix::fs::PermissionsExt;
 
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("sasl-auth.toml");
     let text = "[[listen]]\naddress = \"unix:/run/auth\"\n[[passdb]]\ndriver = \"static\"\npassword = \"opensesame\"\n";
-    std::fs::write(&file, text).unwrap();
-    let complaint = |mode| {
+    let complaint = |text: &str, mode| {
+        std::fs::write(&file, text).unwrap();
         std::fs::set_permissions(&file, std::fs::Permissions::from_mode(mode)).unwrap();
         let mut loaded = load(&Source::read(&file, file.display().to_string(), 1 << 20).unwrap());
         loaded.check();
         loaded.report.to_string()
     };
-    assert!(complaint(0o644).contains("every local user may read it"));
-    assert_eq!(complaint(0o640), "");
+    assert!(complaint(text, 0o644).contains("every local user may read it"));
+    assert_eq!(complaint(text, 0o640), "");
+    let database = folder.path().join("users.db").display().to_string();
+    std::fs::write(&database, "").unwrap();
+    for (url, is_secret) in [
+        ("postgres://mail@localhost/mail".to_owned(), false),
+        (format!("sqlite://{database}"), false),
+        ("postgres://mail:x@localhost/mail".to_owned(), true),
+        ("mysql://mail:@y:z@localhost/mail".to_owned(), true),
+    ] {
+        let text = format!(
+            "[[listen]]\naddress = \"unix:/run/auth\"\n[[passdb]]\ndriver = \"sql\"\nurl = \"{url}\"\n\
+             query = \"SELECT password FROM users WHERE name = '%u'\"\n"
+        );
+        assert_eq!(complaint(&text, 0o644).contains("holds a password"), is_secret, "{url}");
+    }
 }

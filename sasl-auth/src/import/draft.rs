@@ -153,7 +153,9 @@ impl Draft {
             if !self.has("[[listen]]") {
                 self.sections.push(usual_listener());
             }
-            if !self.has("[[passdb]]") && !placeholder {
+            // Tokens alone let users in as well; a passdb that was turned off is missed all the same.
+            let tokens = self.has("[oauth2]") && !self.sections.iter().any(|one| one.header == "[[passdb]]");
+            if !self.has("[[passdb]]") && !tokens && !placeholder {
                 placeholder = true;
                 self.sections.push(no_passdb());
             }
@@ -162,7 +164,9 @@ impl Draft {
             let mut errors = loaded.report.notes().iter().filter(|note| note.severity() == Severity::Error);
             let Some(error) = errors.next() else { return text };
             // Neither the mechanisms nor the header of a listener are at fault when nobody can log in.
-            let nobody = error.text().starts_with(config::NOTHING_TO_OFFER);
+            let nobody = [config::NOTHING_TO_OFFER, config::NO_PASSDB]
+                .iter()
+                .any(|start| error.text().starts_with(start));
             if nobody && !placeholder {
                 placeholder = true;
                 self.sections.push(no_passdb());

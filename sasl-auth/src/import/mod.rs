@@ -13,6 +13,7 @@ mod sql;
 mod v23;
 mod v24;
 
+use std::fmt;
 use std::path::Path;
 
 use draft::Draft;
@@ -29,10 +30,15 @@ const MAX_BYTES: usize = 256 << 10;
 /// only the beginning is looked at.
 ///
 /// [`crate::config::load`] takes the result without errors.
-#[must_use]
-pub fn doveconf(text: &str, read: &mut dyn FnMut(&Path) -> Option<String>) -> String {
+///
+/// # Errors
+/// [`NotDovecot`] when nothing in the text is known of Dovecot.
+pub fn doveconf(text: &str, read: &mut dyn FnMut(&Path) -> Option<String>) -> Result<String, NotDovecot> {
     let text = text.get(..text.floor_char_boundary(MAX_BYTES)).unwrap_or("");
     let root = parser::parse(text);
+    if !is_dovecots(text, &root) {
+        return Err(NotDovecot);
+    }
     let new = is_2_4(text, &root);
     let mut draft = Draft::new(if new { "2.4" } else { "2.3" });
     service::settings(&root, new, &mut draft);
@@ -42,7 +48,32 @@ pub fn doveconf(text: &str, read: &mut dyn FnMut(&Path) -> Option<String>) -> St
         v23::databases(&root, read, &mut draft);
     }
     service::listeners(&root, &mut draft);
-    draft.finish()
+    Ok(draft.finish())
+}
+
+/// A text in which no setting of Dovecot is recognised.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct NotDovecot;
+
+impl fmt::Display for NotDovecot {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("no setting of Dovecot is in it; what is wanted is the output of doveconf -nP")
+    }
+}
+
+impl std::error::Error for NotDovecot {}
+
+/// Whether the text is doveconf's, as its first line says, or holds anything that authentication is about.
+fn is_dovecots(text: &str, root: &Block) -> bool {
+    let first = text.lines().next().unwrap_or("");
+    let is_ours = |name: &str| name.starts_with("auth_") || name.starts_with("dovecot_");
+    (first.starts_with("# 2.") && first.contains("dovecot"))
+        || root.settings().any(|(name, _)| is_ours(name))
+        || root.blocks().any(|block| match block.kind() {
+            "passdb" | "userdb" => true,
+            "service" => matches!(block.name(), "auth" | "auth-worker"),
+            _ => false,
+        })
 }
 
 /// Whether the text is of Dovecot 2.4: by doveconf's first line, by the version setting that 2.4 must

@@ -12,16 +12,27 @@ use super::parser::Block;
 const LONGEST_DELAY: Duration = Duration::from_secs(7);
 
 /// Settings that need no counterpart: we do always, or never, what they ask for.
-const NEEDLESS: [&str; 9] = [
+const NEEDLESS: [&str; 6] = [
     "auth_verbose",
     "auth_verbose_passwords",
     "auth_debug",
     "auth_debug_passwords",
-    "auth_worker_max_count",
-    "auth_worker_max_request_count",
-    "auth_cache_verify_password_with_worker",
     "auth_stats",
     "auth_use_winbind",
+];
+
+/// Settings without a counterpart, and why there is none.
+const REASONS: [(&str, &str); 3] = [
+    (
+        "auth_worker_max_count",
+        "there are no worker processes. What runs at a time is set by threads in [hashing], connections of sql \
+         and ldap, and processes of pam and command.",
+    ),
+    ("auth_worker_max_request_count", "there are no worker processes."),
+    (
+        "auth_internal_failure_delay",
+        "a temporary failure is not delayed; internal_failure says what the client gets.",
+    ),
 ];
 
 /// Carries over mechanisms, names, cache, delays.
@@ -101,7 +112,7 @@ fn left_over(root: &Block, draft: &mut Draft) {
             ));
         }
     }
-    const KNOWN: [&str; 13] = [
+    const KNOWN: [&str; 12] = [
         "auth_mechanisms",
         "auth_username_format",
         "auth_username_chars",
@@ -114,7 +125,6 @@ fn left_over(root: &Block, draft: &mut Draft) {
         "auth_failure_delay",
         "auth_ssl_require_client_cert",
         "auth_allow_cleartext",
-        "auth_internal_failure_delay",
     ];
     for (name, value) in root.settings() {
         if name.starts_with("auth_")
@@ -122,7 +132,9 @@ fn left_over(root: &Block, draft: &mut Draft) {
             && !KNOWN.contains(&name)
             && !NEEDLESS.contains(&name)
         {
-            draft.note(format!("Not carried over: {name} = {value}"));
+            let why = REASONS.iter().find(|(other, _)| *other == name).map_or("", |(_, why)| why);
+            let end = if why.is_empty() { "" } else { ": " };
+            draft.note(format!("Not carried over: {name} = {value}{end}{why}"));
         }
     }
     for block in root.blocks().filter(|block| matches!(block.kind(), "protocol" | "local" | "remote")) {

@@ -17,28 +17,54 @@ pub(super) fn databases(root: &Block, draft: &mut Draft) {
         };
         let driver = block.value("driver").or_else(|| block.value(&format!("{kind}_driver")));
         let driver = driver.unwrap_or(block.name());
+        if kind == "passdb" && driver == "oauth2" {
+            oauth2(root, Some(block), draft);
+            continue;
+        }
         let found = Found { root, block, kind, driver: driver.replace('-', "_") };
         draft.add(found.section(driver));
     }
-    oauth2(root, draft);
+    if !draft.has("[oauth2]") {
+        oauth2(root, None, draft);
+    }
 }
 
-fn oauth2(root: &Block, draft: &mut Draft) {
-    let inner = root.block("oauth2");
+/// `[oauth2]` from the settings of a passdb and, where it has none, those outside of it.
+fn oauth2(root: &Block, passdb: Option<&Block>, draft: &mut Draft) {
+    let mut section = Section::new("[oauth2]");
+    if let Some(passdb) = passdb {
+        if draft.has("[oauth2]") {
+            draft.note(format!("Not carried over: a second oauth2 passdb, {}.", passdb.name()));
+            return;
+        }
+        if list(passdb, "mechanisms_filter").is_empty() && list(passdb, "passdb_mechanisms_filter").is_empty()
+        {
+            section.note("Tokens are taken by OAUTHBEARER and XOAUTH2 only, not as passwords of PLAIN.");
+        }
+    }
+    let blocks: Vec<&Block> = [passdb.and_then(|block| block.block("oauth2")), passdb, root.block("oauth2")]
+        .into_iter()
+        .flatten()
+        .collect();
     let long = |name: &str| match name {
         "tls_ca_cert_file" => "ssl_client_ca_file".to_owned(),
         name => format!("oauth2_{name}"),
     };
     let value = |name: &str| {
         let long = long(name);
-        inner.and_then(|block| block.value(name).or_else(|| block.value(&long))).or_else(|| {
+        blocks.iter().find_map(|block| of_tokens(block, name, &long)).or_else(|| {
             // The CA of everything else is not that of the tokens' issuer.
             root.value(&long).filter(|_| name != "tls_ca_cert_file")
         })
     };
-    let mut section = Section::new("[oauth2]");
     oauth2_settings(&mut section, &value);
     draft.add(section);
+}
+
+/// A setting of `[oauth2]` in a block; short names are those of one that is called oauth2.
+fn of_tokens<'a>(block: &'a Block, name: &str, long: &str) -> Option<&'a str> {
+    let short = if block.kind() == "oauth2" { block.value(name) } else { None };
+    short.or_else(|| block.value(long))
 }
 
 /// A passdb or userdb block, with the settings around it that it inherits.

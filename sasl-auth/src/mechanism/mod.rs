@@ -25,7 +25,7 @@ use base::secret::Secret;
 pub use bearer::{Bearer, parse_oauthbearer, parse_xoauth2};
 pub use cram_md5::{CramResponse, cram_md5_digest, parse_cram_md5};
 pub use exchange::{Environment, Mechanism};
-pub use offer::{Abilities, Description, descriptions, offerable, offered};
+pub use offer::{Abilities, Description, Need, descriptions, offerable, offered};
 pub use plain::parse_plain;
 
 /// What the mechanism needs or has found out. After every variant but the last three the exchange

@@ -20,7 +20,7 @@ use super::StoredPassword;
 use crate::user_file::Kind;
 
 /// How such files are read.
-pub(super) const KIND: Kind = Kind {
+pub(crate) const KIND: Kind = Kind {
     name: "app passwords",
     several: true,
     optional: true,
@@ -32,7 +32,7 @@ pub(super) const KIND: Kind = Kind {
 ///
 /// # Errors
 /// What is wrong with the line; such a line opens nothing.
-pub(super) fn read(line: &[u8]) -> Result<Option<StoredPassword>, &'static str> {
+pub(crate) fn read(line: &[u8]) -> Result<Option<StoredPassword>, &'static str> {
     match passwd_file::line(line) {
         passwd_file::Line::Nothing => return Ok(None),
         passwd_file::Line::Bad(reason) => return Err(reason),

@@ -3,7 +3,7 @@
 //! A driver either hands out stored passwords ([`Driver::lookup`]) or only tells whether a password
 //! is right ([`Driver::verify`]: PAM, LDAP bind, command).
 
-mod app_passwords;
+pub(crate) mod app_passwords;
 mod constant;
 mod driver;
 pub mod pam;

@@ -13,6 +13,7 @@ mod server;
 mod sqlite;
 
 use std::fmt;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use base::log::escaped;
@@ -82,6 +83,17 @@ impl Database {
             iterate: optional("iterate_query", &settings.iterate_query)?,
             servers: Servers::new(servers, connections.min(MOST_CONNECTIONS)),
         })
+    }
+
+    /// The files of the SQLite databases among the URLs; those that no path can be read from are left out.
+    pub(crate) fn files(urls: &[Secret]) -> Vec<PathBuf> {
+        let text =
+            |url: &Secret| url.expose_text().filter(|url| url.starts_with("sqlite:")).map(str::to_owned);
+        urls.iter()
+            .filter_map(text)
+            .filter_map(|url| sqlite::File::parse(&url).ok())
+            .map(|file| file.path())
+            .collect()
     }
 
     /// The entry of `request.user` by `query` and `app_password_query`.

@@ -48,6 +48,10 @@ impl File {
         Ok(Self { path, options })
     }
 
+    pub(super) fn path(self) -> PathBuf {
+        self.path
+    }
+
     pub(super) fn name(&self) -> String {
         self.path.display().to_string()
     }

@@ -84,6 +84,18 @@ impl Loaded {
         Ok(Self { path, stamp, fresh, mode, table: Arc::new(table) })
     }
 
+    /// Reads a file as [`Self::read`] does, and gives what would be warned of.
+    ///
+    /// # Errors
+    /// As [`Self::read`].
+    pub(crate) fn examined(path: &Path, kind: &Kind) -> io::Result<(Self, Vec<String>)> {
+        let (bytes, stamp, mode) = settled(path)?;
+        let (table, complaints) = Table::new(bytes, kind);
+        let warnings = warnings(path, mode, kind, &complaints);
+        let fresh = stamp.is_fresh();
+        Ok((Self { path: path.to_owned(), stamp, fresh, mode, table: Arc::new(table) }, warnings))
+    }
+
     /// Whether this is what a file with this stamp holds. A file that was read within a second of its
     /// change is read once more after that second.
     pub(super) fn is_of(&self, stamp: &Stamp) -> bool {

@@ -126,6 +126,8 @@ pub enum Kind {
     Fields,
     /// `"unix:/path"` or `"inet:host:port"`.
     Address,
+    /// `"host:port"`, with or without `inet:` before it.
+    TcpAddress,
 }
 
 impl Kind {
@@ -150,6 +152,7 @@ impl Kind {
             Self::Word(_) => "word",
             Self::Fields => "fields",
             Self::Address => "address",
+            Self::TcpAddress => "host:port",
         }
     }
 }

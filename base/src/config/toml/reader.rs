@@ -39,11 +39,19 @@ impl Document {
         self.nothing.is_whole()
     }
 
-    /// Whether a secret stands in the text itself, so that not everybody should read it.
-    #[must_use]
-    pub fn holds_secrets(&self) -> bool {
-        let is_secret = |entry: &Entry| matches!(entry.setting.kind, Kind::Secret | Kind::Secrets);
-        self.tables.iter().flat_map(|table| &table.entries).any(is_secret)
+    /// The secrets that stand in the text itself, with the names of their settings.
+    pub fn secrets(&self) -> impl Iterator<Item = (&'static str, Secret)> {
+        let secrets = |entry: &Entry| -> Vec<Secret> {
+            match &entry.value {
+                Some(Value::Secret(secret)) => vec![secret.clone()],
+                Some(Value::Secrets(secrets)) => secrets.clone(),
+                _ => Vec::new(),
+            }
+        };
+        self.tables.iter().flat_map(|table| &table.entries).flat_map(move |entry| {
+            let name = entry.setting.name;
+            secrets(entry).into_iter().map(move |secret| (name, secret))
+        })
     }
 
     /// All sections of this name, in the order of the text.
@@ -474,7 +482,7 @@ impl Table {
         }
     }
 
-    /// Of [`Kind::Address`].
+    /// Of [`Kind::Address`] and [`Kind::TcpAddress`].
     #[must_use]
     pub fn address(&self, name: &str) -> Option<Address> {
         match self.value(name)? {

@@ -35,7 +35,7 @@ pub enum Value {
     Secrets(Vec<Secret>),
     /// Of [`Kind::Fields`].
     Fields(Vec<Field>),
-    /// Of [`Kind::Address`].
+    /// Of [`Kind::Address`] and [`Kind::TcpAddress`].
     Address(Address),
 }
 
@@ -154,7 +154,7 @@ pub(super) fn of_text(kind: Kind, text: &str) -> Result<Value, Wrong> {
             Err(Wrong::new(format!("'{text}' is not known here"), help))
         }
         Kind::Fields => Err(Wrong::new("expects a table, found a text", write(kind))),
-        Kind::Address => address(text).map(Value::Address),
+        Kind::Address | Kind::TcpAddress => address(kind, text).map(Value::Address),
     }
 }
 
@@ -308,12 +308,17 @@ pub fn size_text(bytes: u64) -> String {
     bytes.to_string()
 }
 
-fn address(text: &str) -> Result<Address, Wrong> {
+/// Of [`Kind::Address`], or of [`Kind::TcpAddress`], which is no path.
+fn address(kind: Kind, text: &str) -> Result<Address, Wrong> {
+    let tcp_only = matches!(kind, Kind::TcpAddress);
+    if tcp_only && (text.starts_with("unix:") || text.starts_with('/')) {
+        return Err(Wrong::new("is for a TCP port only", write(kind)));
+    }
     if let Some(path) = text.strip_prefix("unix:") {
         return if path.starts_with('/') {
             Ok(Address::Unix(PathBuf::from(path)))
         } else {
-            Err(Wrong::new(format!("'{path}' is not an absolute path"), write(Kind::Address)))
+            Err(Wrong::new(format!("'{path}' is not an absolute path"), write(kind)))
         };
     }
     if text.starts_with('/') {
@@ -324,12 +329,12 @@ fn address(text: &str) -> Result<Address, Wrong> {
         (_, Some(name)) => (name, true),
         (None, None) => (text, false),
     };
-    let wrong = || Wrong::new(format!("'{text}' is no address"), write(Kind::Address));
+    let wrong = || Wrong::new(format!("'{text}' is no address"), write(kind));
     let (host, port) = name.rsplit_once(':').ok_or_else(wrong)?;
     let digits = !port.is_empty() && port.chars().all(|c| c.is_ascii_digit());
     let port = port.parse::<u16>().ok().filter(|_| digits).ok_or_else(wrong)?;
     if port == 0 {
-        return Err(Wrong::new("there is no port 0", write(Kind::Address)));
+        return Err(Wrong::new("there is no port 0", write(kind)));
     }
     let bare = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
     let host = match bare {
@@ -402,7 +407,7 @@ fn expects(kind: Kind) -> &'static str {
         Kind::Texts | Kind::Secrets => "a list of texts",
         Kind::Word(_) => "a word",
         Kind::Fields => "a table",
-        Kind::Address => "an address",
+        Kind::Address | Kind::TcpAddress => "an address",
     }
 }
 
@@ -422,6 +427,7 @@ fn write(kind: Kind) -> String {
         Kind::Word(words) => format!("it may be {}", or(words)),
         Kind::Fields => "write a table: { name = \"value\", other = true }".to_owned(),
         Kind::Address => "write \"unix:/path\" or \"inet:host:port\"".to_owned(),
+        Kind::TcpAddress => "write a host and a port, for instance \"127.0.0.1:9154\"".to_owned(),
     }
 }
 

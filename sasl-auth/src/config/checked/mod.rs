@@ -6,17 +6,16 @@ mod templates;
 
 pub use offer::{NOTHING_TO_OFFER, abilities};
 
+/// The error of a configuration with listeners that has no passdb, nor anything else that lets users in.
+pub const NO_PASSDB: &str = "clients are listened to, but there is no [[passdb]]";
+
 use std::collections::HashMap;
-use std::time::Duration;
 
 use base::config::Report;
 use base::config::toml::{Document, Table, duration_text};
 use base::service::listen::Address;
 
 use super::settings::{Listen, ListenKind, Settings};
-
-/// Postfix gives up on an authentication server after 10 s; one is left for the way.
-const LONGEST_REPLY: Duration = Duration::from_secs(9);
 
 /// Reports what does not fit together.
 pub(super) fn settings(settings: &Settings, document: &Document, report: &mut Report) {
@@ -25,11 +24,6 @@ pub(super) fn settings(settings: &Settings, document: &Document, report: &mut Re
     listeners(settings, document, report);
     offer::mechanisms(settings, document, report);
     oauth2(settings, document.section("oauth2"), report);
-    let metrics = document.section("metrics");
-    if let Some(Address::Unix(_)) = settings.metrics {
-        let note = report.error(&metrics.place("listen"), "figures are served over TCP only");
-        note.help("write, for instance, \"127.0.0.1:9154\"");
-    }
     let passdbs = document.tables("passdb").filter(|table| table.text("driver").is_some());
     for (passdb, table) in settings.passdb.iter().zip(passdbs) {
         databases::passdb(passdb, settings, table, report);
@@ -86,19 +80,11 @@ fn backward_range(text: &str) -> Option<String> {
 fn times(settings: &Settings, document: &Document, report: &mut Report) {
     let within = settings.limits.reply_within;
     let limits = document.section("limits");
-    if within > LONGEST_REPLY {
-        report
-            .error(
-                &limits.place("reply_within"),
-                format!("reply_within is {}: Postfix gives up after 10 s", duration_text(within)),
-            )
-            .help("9s is the most");
-    }
     let throttle = document.section("throttle");
     for (name, time) in
         [("failure_delay", settings.throttle.failure_delay), ("max_delay", settings.throttle.max_delay)]
     {
-        if time > within && within <= LONGEST_REPLY {
+        if time > within {
             let text = format!("longer than reply_within, which cuts it to {}", duration_text(within));
             // Where it is not set, reply_within is.
             let place =
@@ -142,10 +128,12 @@ fn listeners(settings: &Settings, document: &Document, report: &mut Report) {
     let first = |kind| listeners.iter().find(|(listen, _)| listen.kind == kind);
     if settings.passdb.is_empty()
         && document.tables("passdb").next().is_none()
+        // Tokens and guests need none.
+        && !offer::offers_any(settings)
         && let Some((_, table)) = first(ListenKind::Client)
     {
         report
-            .error(table.header(), "clients are listened to, but there is no [[passdb]]")
+            .error(table.header(), NO_PASSDB)
             .help("write [[passdb]] and below it driver = \"passwd-file\" and path = \"/etc/...\"");
     }
     if settings.userdb.is_empty()
@@ -164,9 +152,17 @@ fn one_listener(listen: &Listen, table: &Table, report: &mut Report) {
             if listen.mode & 0o002 != 0 {
                 let what = match listen.kind {
                     ListenKind::Client => "every local user may try passwords here",
+                    // Dovecot's rule for this very mode.
+                    ListenKind::Userdb if listen.mode & 0o777 == 0o666 => {
+                        "every local user may ask here, for users with its own uid only"
+                    }
                     ListenKind::Userdb => "every local user may look up all users here",
                 };
-                report.warning(&table.place("mode"), what).help("0o660 with a group is enough for Postfix");
+                let help = match listen.kind {
+                    ListenKind::Client => "0o660 with a group is enough for Postfix",
+                    ListenKind::Userdb => "0o660 with a group is enough for a delivery agent",
+                };
+                report.warning(&table.place("mode"), what).help(help);
             }
         }
         Address::Inet { host, .. } => {

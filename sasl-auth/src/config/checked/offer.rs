@@ -4,7 +4,7 @@ use base::config::Report;
 use base::config::toml::{Document, or};
 
 use super::super::settings::{Passdb, PassdbDriver, Settings};
-use crate::mechanism::{self, Abilities};
+use crate::mechanism::{self, Abilities, Need};
 
 /// The error of a configuration that lets nobody log in.
 pub const NOTHING_TO_OFFER: &str = "no mechanism is left to offer";
@@ -29,7 +29,7 @@ pub(super) fn mechanisms(settings: &Settings, document: &Document, report: &mut 
             // The defaults stand nowhere; that nothing is left of them is said below.
             Err(_) if !top.is_set("mechanisms") => {}
             // Having no passdb at all is complained about elsewhere.
-            Err(_) if settings.passdb.is_empty() && settings.oauth2.is_none() => {}
+            Err(_) if settings.passdb.is_empty() && !offers_any(settings) && !needs_tokens(name) => {}
             Err(why) => {
                 report.warning(&place(name), format!("{name} is not offered: {why}"));
             }
@@ -44,6 +44,15 @@ pub(super) fn mechanisms(settings: &Settings, document: &Document, report: &mut 
         };
         note.help("Postfix does not start its SMTP server without one");
     }
+}
+
+fn needs_tokens(name: &str) -> bool {
+    mechanism::offered(name).is_some_and(|description| description.needs == Need::Tokens)
+}
+
+/// Whether any mechanism can be offered; without a passdb those with tokens can, and ANONYMOUS.
+pub(super) fn offers_any(settings: &Settings) -> bool {
+    settings.mechanisms.iter().any(|name| mechanism::offerable(name, &abilities(name, settings)).is_ok())
 }
 
 /// What to write instead of a mechanism that is not built in.

@@ -47,8 +47,12 @@ const OVERRIDE_FIELDS: Setting = setting(
     Fallback::None,
     "Fields to set whatever the entry says. Values may hold variables.",
 );
-const TIMEOUT: Setting =
-    setting("timeout", time(100, 30_000), Fallback::Value("4s"), "How long one look-up may take.");
+const TIMEOUT: Setting = setting(
+    "timeout",
+    time(100, 30_000),
+    Fallback::Value("4s"),
+    "How long one look-up may take. For pam more than 3.5s, see THE DRIVER PAM.",
+);
 
 const FILE_PATH: Setting = driver(
     &["passwd-file"],
@@ -143,7 +147,7 @@ const COMMAND: Setting = driver(
     "command",
     Kind::Texts,
     Fallback::Required,
-    "The program, by its whole path, and its arguments. It reads one JSON object and answers with one; no shell is involved.",
+    "The program, by its whole path, and its arguments. It reads one JSON object and answers with one; no shell is involved. See THE DRIVER COMMAND.",
 );
 
 pub(super) const PASSDB: Section = Section {
@@ -199,7 +203,8 @@ pub(super) const PASSDB: Section = Section {
             "app_passwords",
             Kind::Text,
             Fallback::None,
-            "A file with further passwords of the same users, each with a name, services and an end. May hold variables.",
+            "A file with further passwords of the same users, each with a name, services and an end. May hold variables. \
+             See APP PASSWORDS.",
         ),
         driver(
             &["pam"],
@@ -226,7 +231,7 @@ pub(super) const PASSDB: Section = Section {
             "app_password_query",
             Kind::Text,
             Fallback::None,
-            "SELECT that gives rows with password, and label, services and expires if there are such.",
+            "SELECT that gives rows with password, and label, services and expires if there are such. See APP PASSWORDS.",
         ),
         CONNECTIONS,
         TLS_CA_FILE,

@@ -154,9 +154,10 @@ pub(super) const LIMITS: Section = Section {
         ),
         setting(
             "reply_within",
-            time(500, DAY_MS),
+            time(500, 9000),
             Fallback::Value("8s"),
-            "How long an answer may take from the client's line on, delays included. At most 9s: Postfix waits 10.",
+            "How long an answer may take from the client's line on, delays included. 9s is the most that can be set: \
+             Postfix gives up after 10.",
         ),
         setting(
             "drain_timeout",
@@ -193,7 +194,8 @@ pub(super) const CACHE: Section = Section {
     name: "cache",
     repeated: false,
     selector: None,
-    doc: "Remembers which passwords were right and wrong, as a keyed hash. There is no cache without this section.",
+    doc: "Remembers which passwords were right and wrong, as a keyed hash. There is no cache without this section. \
+          See WHAT THE CACHE REMEMBERS.",
     settings: &[
         setting(
             "size",
@@ -359,7 +361,7 @@ pub(super) const METRICS: Section = Section {
     doc: "Figures for Prometheus.",
     settings: &[setting(
         "listen",
-        Kind::Address,
+        Kind::TcpAddress,
         Fallback::None,
         "Where they are served over HTTP, for instance \"127.0.0.1:9154\". Without it, nowhere.",
     )],
