@@ -9,8 +9,8 @@ use base::config::Source;
 use sasl_auth::active::{Active, Shared};
 use sasl_auth::config::{self, Settings};
 use sasl_auth::outcome::Answer;
-use sasl_auth::pipeline::{Exchange, Options};
-use sasl_auth::request::Request;
+use sasl_auth::pipeline::Exchange;
+use sasl_auth::request::{Options, Request};
 
 fn settings(databases: &str) -> Settings {
     let text = format!(

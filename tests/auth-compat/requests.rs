@@ -308,10 +308,16 @@ fn failures_are_held_back() {
     );
     let in_order = |server: &harness::auth::AuthServer| {
         let mut client = AuthClient::connect(server);
-        let one = |id: u32| format!("AUTH\t{id}\tPLAIN\tservice=smtp\tresp=AHBsYWluAHdyb25n\n");
+        // Each for another user: guesses at one take turns.
+        let one = |id: u32| {
+            use base64::Engine as _;
+            let text = harness::sasl::plain("", &format!("user{id}"), "wrong");
+            let text = base64::engine::general_purpose::STANDARD.encode(text);
+            format!("AUTH\t{id}\tPLAIN\tservice=smtp\tresp={text}\n")
+        };
         client.send_bytes((1..=20).map(one).collect::<String>().as_bytes());
         let came: Vec<String> = (1..=20).map(|_| client.line()).collect();
-        let want: Vec<String> = (1..=20).map(|id| format!("FAIL\t{id}\tuser=plain")).collect();
+        let want: Vec<String> = (1..=20).map(|id| format!("FAIL\t{id}\tuser=user{id}")).collect();
         (came == want).to_string()
     };
     pair.differs("S8", in_order, "false", "true");
