@@ -299,6 +299,15 @@ fn the_check_reads_the_lines_of_users() {
     for fine in ["users:1:", "users:6:", "apps:3:"] {
         assert!(!found.contains(fine), "{found}");
     }
+    let many: String = (0..13).map(|number| format!("u{number}:{{SHA9}}x\n")).collect();
+    std::fs::write(path("users"), many).unwrap();
+    let mut loaded = self::loaded(&text);
+    loaded.check();
+    let found = loaded.report.to_string();
+    assert!(
+        found.contains("users:10: unknown") && found.contains("users: 3 more lines like these"),
+        "{found}"
+    );
 }
 
 #[test]

@@ -27,18 +27,17 @@ impl Checks<'_> {
         let request = Request::default();
         let complaints = file.all().filter_map(|line| {
             let Line::User(user) = passwd_file::line(line) else { return None };
-            if let Err(error) = extra_fields(&user, &Values::of(&request), || file.place(line)) {
-                return Some(error.detail);
+            if let Err(error) = extra_fields(&user, &Values::of(&request), String::new) {
+                // The place, empty here, stands before a colon.
+                return Some((line, error.detail.trim_start_matches(": ").to_owned()));
             }
             // Who is denied needs no password, and an empty one lets nobody in.
-            let wrong = if passdb.deny || user.password.is_empty() {
-                None
-            } else {
-                wrong(&user.password, &passdb.default_scheme, allow_weak)
-            };
-            wrong.map(|what| format!("{}: {what}", file.place(line)))
+            if passdb.deny || user.password.is_empty() {
+                return None;
+            }
+            Some((line, wrong(&user.password, &passdb.default_scheme, allow_weak)?))
         });
-        self.complain(place, path, complaints);
+        self.complain(place, path, &file, complaints);
     }
 
     /// The lines of a companion file with app passwords.
@@ -47,10 +46,9 @@ impl Checks<'_> {
         let complaints = file.all().filter_map(|line| {
             // Lines that cannot be read have been complained about.
             let password = app_passwords::read(line).ok().flatten()?;
-            let what = wrong(password.text.expose(), &passdb.default_scheme, allow_weak)?;
-            Some(format!("{}: {what}", file.place(line)))
+            Some((line, wrong(password.text.expose(), &passdb.default_scheme, allow_weak)?))
         });
-        self.complain(place, path, complaints);
+        self.complain(place, path, &file, complaints);
     }
 
     /// Whether any user in a userdb's file has uid and gid. Of a file that is a passdb's as well, the lines
@@ -98,9 +96,16 @@ impl Checks<'_> {
         }
     }
 
-    fn complain(&mut self, place: &Span, path: &Path, mut complaints: impl Iterator<Item = String>) {
-        for complaint in complaints.by_ref().take(MOST) {
-            self.report.warning(place, complaint);
+    /// Names the first lines by their numbers, which take counting from the file's beginning each time.
+    fn complain<'a>(
+        &mut self,
+        place: &Span,
+        path: &Path,
+        file: &Loaded,
+        mut complaints: impl Iterator<Item = (&'a [u8], String)>,
+    ) {
+        for (line, what) in complaints.by_ref().take(MOST) {
+            self.report.warning(place, format!("{}: {what}", file.place(line)));
         }
         let more = complaints.count();
         if more > 0 {
