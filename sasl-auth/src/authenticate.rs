@@ -458,7 +458,7 @@ async fn ask_driver(
         },
         Ok(Lookup::OnlyVerifies) => match proof {
             Proof::Known => Word::No(Why::UnknownUser, false),
-            Proof::Password(password) => verify(passdb, request, password).await,
+            Proof::Password(password) => Box::pin(verify(passdb, request, password)).await,
         },
     }
 }
@@ -478,8 +478,13 @@ async fn look_up(
     if !passdb.driver.hands_out_passwords() && password.is_some() {
         return Ok(Lookup::OnlyVerifies);
     }
+    if passdb.sharing == Sharing::OnlyHash {
+        // A local file: the login's own deadline is enough.
+        return passdb.driver.lookup(request, password).await;
+    }
     let limit = passdb.settings.timeout;
-    tokio::time::timeout(limit, passdb.driver.lookup(request, password)).await.unwrap_or_else(|_elapsed| {
+    let lookup = Box::pin(passdb.driver.lookup(request, password));
+    tokio::time::timeout(limit, lookup).await.unwrap_or_else(|_elapsed| {
         Err(passdb::Unavailable::new(format!("no answer within {} s", limit.as_secs_f32())))
     })
 }

@@ -260,12 +260,12 @@ impl Client {
                     }
                     let shared = Arc::clone(&self.service.shared);
                     let within = active.settings.limits.reply_within;
-                    let turn = Exchange::begin(active, shared, *request, options, initial, arrived);
-                    self.start(id, Box::pin(bounded(turn, arrived + within)))?;
+                    let turn = Exchange::begin(active, shared, request, options, initial, arrived);
+                    self.start(id, Box::pin(turn), arrived + within)?;
                 }
                 Work::Continue { id, exchange, data } => {
                     let within = self.service.active.load().settings.limits.reply_within;
-                    self.start(id, Box::pin(bounded(exchange.go_on(data, arrived), arrived + within)))?;
+                    self.start(id, Box::pin(exchange.go_on(data, arrived)), arrived + within)?;
                 }
                 Work::End { id, fail } => {
                     if let Some(task) = self.running.remove(&id) {
@@ -290,12 +290,12 @@ impl Client {
     }
 
     /// Runs a turn: to its end if nothing has to be waited for, else as a task of its own.
-    fn start(&mut self, id: u32, mut turn: Turning) -> Result<(), End> {
+    fn start(&mut self, id: u32, mut turn: Turning, deadline: Instant) -> Result<(), End> {
         // If it has to wait, its own task asks again at once, and is the one to be woken.
         match turn.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
             Poll::Ready(turn) => self.answer(id, turn),
             Poll::Pending => {
-                let handle = self.tasks.spawn(async move { (id, turn.await) });
+                let handle = self.tasks.spawn(async move { (id, bounded(turn, deadline).await) });
                 self.running.insert(id, handle);
                 Ok(())
             }
@@ -400,7 +400,7 @@ impl Client {
 }
 
 /// A turn that ends in time, whatever happens.
-async fn bounded(turn: impl Future<Output = Turn>, deadline: Instant) -> Turn {
+async fn bounded(turn: Turning, deadline: Instant) -> Turn {
     tokio::time::timeout_at(deadline.into(), turn).await.unwrap_or_else(|_elapsed| {
         log::error!("a login was not decided in time; its client will try again");
         (Answer::TemporaryFailure { user: String::new() }, None)

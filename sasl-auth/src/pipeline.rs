@@ -24,7 +24,7 @@ pub struct Exchange {
     active: Arc<Active>,
     shared: Arc<Shared>,
     mechanism: Mechanism,
-    request: Request,
+    request: Box<Request>,
     /// The client can take the mechanism's last words inside OK.
     final_resp_ok: bool,
     /// Skip the counting of failures (`no-penalty`).
@@ -68,7 +68,7 @@ impl Exchange {
     pub async fn begin(
         active: Arc<Active>,
         shared: Arc<Shared>,
-        request: Request,
+        request: Box<Request>,
         options: Options,
         initial: Option<Vec<u8>>,
         arrived: Instant,
@@ -127,7 +127,7 @@ impl Exchange {
                     Ok((_, held)) => held,
                     Err(outcome) => {
                         self.outcome = Some(outcome);
-                        return self.end(arrived).await;
+                        return Box::pin(self.end(arrived)).await;
                     }
                 }
             }
@@ -145,7 +145,8 @@ impl Exchange {
                 Step::Challenge(data) => return (Answer::Challenge(data), Some(self)),
                 Step::Verify(identity, password) => {
                     let end = self.latest(arrived).into();
-                    let check = self.check(&identity, Proof::Password(&password), deadline);
+                    // In pieces: malloc(3) has small ones at hand.
+                    let check = Box::pin(self.check(&identity, Proof::Password(&password), deadline));
                     let checked = tokio::time::timeout_at(end, check).await;
                     let ok = checked.unwrap_or_else(|_elapsed| self.give_up(&identity.authentication));
                     self.mechanism.checked(ok)
@@ -183,15 +184,15 @@ impl Exchange {
                         None
                     });
                     if let Some(Outcome::Unavailable { .. } | Outcome::Postponed { .. }) = &self.outcome {
-                        return self.end(arrived).await;
+                        return Box::pin(self.end(arrived)).await;
                     }
                     self.mechanism.credentials(found)
                 }
                 Step::Success { data } => return self.succeed(data, arrived).await,
-                Step::Failure(refusal) => return self.fail(&refusal, arrived).await,
+                Step::Failure(refusal) => return Box::pin(self.fail(&refusal, arrived)).await,
             };
             if let Some(Outcome::Unavailable { .. } | Outcome::Postponed { .. }) = &self.outcome {
-                return self.end(arrived).await;
+                return Box::pin(self.end(arrived)).await;
             }
         }
     }
@@ -205,10 +206,12 @@ impl Exchange {
             Some(Outcome::Accepted(login)) => login,
             other => {
                 self.outcome = other;
-                return self.end(arrived).await;
+                return Box::pin(self.end(arrived)).await;
             }
         };
-        self.wait_until(login.fields.value("delay_until"), arrived).await;
+        if login.fields.has("delay_until") {
+            Box::pin(self.wait_until(login.fields.value("delay_until"), arrived)).await;
+        }
         self.record_login(&login, arrived);
         match data {
             Some(data) if !self.final_resp_ok => {

@@ -1,5 +1,7 @@
 //! The log's lines about logins: one per verdict, in the wording that fail2ban knows from Dovecot. Pure.
 
+use std::borrow::Cow;
+
 use crate::outcome::{Login, Rejection};
 use crate::request::Request;
 
@@ -75,7 +77,11 @@ fn clean(text: &str) -> String {
     base::log::escaped(text.as_bytes(), 1000).to_string()
 }
 
-fn name(text: &str) -> String {
+fn name(text: &str) -> Cow<'_, str> {
+    let plain = |byte: u8| byte.is_ascii_graphic() && !b"(),<>".contains(&byte);
+    if text.len() <= LONGEST_NAME && text.bytes().all(plain) {
+        return Cow::Borrowed(text);
+    }
     text.chars()
         .take(LONGEST_NAME)
         .map(|letter| match letter {

@@ -53,7 +53,8 @@ pub async fn test(
     initial.push(0);
     initial.extend(password.expose());
     let options = Options { final_resp_ok: true, no_penalty: true };
-    let turn = Exchange::begin(active, shared, request, options, Some(initial), clock::monotonic_now());
+    let turn =
+        Exchange::begin(active, shared, Box::new(request), options, Some(initial), clock::monotonic_now());
     let (answer, _) = turn.await;
     Ok(match answer {
         Answer::Ok(login, _) => {

@@ -26,7 +26,16 @@ async fn plain(settings: &Settings, shared: &Arc<Shared>, initial: &str) -> Answ
     let active = Arc::new(Active::new(settings.clone()).unwrap());
     let request = Request { mechanism: "PLAIN", service: "smtp".into(), ..Request::default() };
     let initial = Some(initial.as_bytes().to_vec());
-    Exchange::begin(active, Arc::clone(shared), request, Options::default(), initial, monotonic_now()).await.0
+    Exchange::begin(
+        active,
+        Arc::clone(shared),
+        Box::new(request),
+        Options::default(),
+        initial,
+        monotonic_now(),
+    )
+    .await
+    .0
 }
 
 #[track_caller]

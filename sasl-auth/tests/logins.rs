@@ -53,7 +53,7 @@ impl Site {
     async fn begin(&self, request: Request, initial: Option<&[u8]>) -> Turn {
         let (active, shared) = (Arc::clone(&self.active), Arc::clone(&self.shared));
         let initial = initial.map(<[u8]>::to_vec);
-        Exchange::begin(active, shared, request, Options::default(), initial, monotonic_now()).await
+        Exchange::begin(active, shared, Box::new(request), Options::default(), initial, monotonic_now()).await
     }
 
     async fn plain(&self, user: &str, password: &str) -> Answer {
@@ -333,7 +333,7 @@ async fn a_login_in_hand_is_small() {
     let turn = Exchange::begin(
         active,
         shared,
-        request("PLAIN", "192.0.2.1"),
+        Box::new(request("PLAIN", "192.0.2.1")),
         Options::default(),
         None,
         monotonic_now(),

@@ -167,7 +167,7 @@ impl Exchange {
         if let Some(Outcome::Rejected(rejection)) = &outcome
             && rejection.why == Why::UnknownUser
         {
-            let request = Request { user: rejection.user.clone(), ..self.request.clone() };
+            let request = Request { user: rejection.user.clone(), ..(*self.request).clone() };
             match crate::lookup::user(&self.active, &request).await {
                 crate::lookup::Answer::Found(..) => {
                     return Outcome::Accepted(Login {
@@ -328,7 +328,8 @@ impl Exchange {
             return self.concluded(names, denied);
         }
         let chain = &active.passdbs;
-        let found = authenticate::walk(chain, &active, &self.shared, &self.request, proof, manners).await;
+        let walk = authenticate::walk(chain, &active, &self.shared, &self.request, proof, manners);
+        let found = Box::pin(walk).await;
         self.concluded(names, found)
     }
 
