@@ -1,0 +1,2 @@
+//! Delivery into Maildir, one message by process and many by LMTP.
+#![doc(html_no_source)]

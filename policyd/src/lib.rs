@@ -1,0 +1,2 @@
+//! Limits on what may be sent, and greylisting, by Postfix's policy protocol.
+#![doc(html_no_source)]
