@@ -13,7 +13,7 @@ use crate::config::settings::StoreDriver;
 use crate::decide::Plan;
 use crate::limiter::{Moment, SECOND};
 use crate::limits::Limits;
-use crate::messages::{Ended, Messages, ServiceId};
+use crate::messages::{Ended, Messages, ServiceId, written};
 use crate::metrics::Metrics;
 use crate::store::file::File;
 use crate::store::memory::Memory;
@@ -22,6 +22,8 @@ use crate::timezone::Zone;
 
 /// The name of the note with the clock; it is written when something else is.
 const CLOCK: &str = ".clock";
+/// The name of the note with what is reserved for open messages.
+const MESSAGES: &str = ".messages";
 /// The name of the note with what is known of Postfix's services.
 const SERVICES: &str = "services";
 /// How often the limits are told what is raised, and lists are looked at, in ticks' time.
@@ -164,6 +166,7 @@ impl Books {
     fn flush(&mut self, at: &Moment, last: bool) {
         let written = self.clock.written(reading(self.boot));
         self.store.note(CLOCK, written);
+        self.store.note(MESSAGES, written::write(&self.messages));
         self.store.flush(at, last);
     }
 }
@@ -205,6 +208,10 @@ impl Shared {
     pub fn new(settings: Settings) -> Result<Self, String> {
         let mut books = Books::open(&settings)?;
         let limits = limits(&settings, 1, &mut books);
+        let now = books.moment().now;
+        if let Some(text) = books.store.noted(MESSAGES) {
+            written::read(&text, &limits, &mut books.messages, now);
+        }
         Ok(Self {
             limits: ArcSwap::from_pointee(limits),
             settings: ArcSwap::from_pointee(settings),
