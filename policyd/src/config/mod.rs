@@ -6,6 +6,7 @@
 mod build;
 mod check;
 mod limit;
+pub mod man;
 pub mod parameters;
 pub mod settings;
 
