@@ -64,7 +64,8 @@ pub(crate) struct UserFiles {
 
 #[derive(Default)]
 struct Kept {
-    files: HashMap<PathBuf, (u64, Arc<UserFile>)>,
+    /// By the path as text: hashing a `Path` means taking it apart.
+    files: HashMap<String, (u64, Arc<UserFile>)>,
     uses: u64,
 }
 
@@ -125,13 +126,13 @@ impl UserFiles {
             Err(BadPath) => return Ok(None),
         };
         let kept = self.kept(&path);
-        let stamp = match Stamp::now(&path) {
+        let stamp = match Stamp::now(Path::new(&path)) {
             Ok(stamp) => stamp,
             Err(error) if self.may_be_missing() && is_missing(&error) => {
                 self.forget(&path);
                 return Ok(None);
             }
-            Err(error) => return Err(unreadable(&path, &error)),
+            Err(error) => return Err(unreadable(Path::new(&path), &error)),
         };
         if let Some(loaded) = kept.as_ref().and_then(|file| file.current(&stamp)) {
             return Ok(Some(loaded));
@@ -144,7 +145,7 @@ impl UserFiles {
         }
     }
 
-    fn kept(&self, path: &Path) -> Option<Arc<UserFile>> {
+    fn kept(&self, path: &str) -> Option<Arc<UserFile>> {
         let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
         kept.uses += 1;
         let now = kept.uses;
@@ -153,7 +154,7 @@ impl UserFiles {
         Some(Arc::clone(file))
     }
 
-    fn keep(&self, path: PathBuf) -> Arc<UserFile> {
+    fn keep(&self, path: String) -> Arc<UserFile> {
         let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
         if !kept.files.contains_key(&path) && kept.files.len() >= KEPT {
             let oldest = kept.files.iter().min_by_key(|(_, (used, _))| *used).map(|(path, _)| path.clone());
@@ -162,7 +163,7 @@ impl UserFiles {
         let now = kept.uses;
         let (_, file) = kept.files.entry(path.clone()).or_insert_with(|| {
             let file = UserFile {
-                path,
+                path: PathBuf::from(path),
                 kind: self.kind,
                 loaded: ArcSwapOption::empty(),
                 reading: tokio::sync::Mutex::default(),
@@ -172,7 +173,7 @@ impl UserFiles {
         Arc::clone(file)
     }
 
-    fn forget(&self, path: &Path) {
+    fn forget(&self, path: &str) {
         self.kept.lock().unwrap_or_else(PoisonError::into_inner).files.remove(path);
     }
 }
