@@ -50,8 +50,10 @@ pub struct Active {
 
 /// A passdb with its place in the chain.
 pub struct Passdb {
-    /// Its name in the log and the metrics.
+    /// Its name in the log and the metrics; several may share one.
     pub name: Arc<str>,
+    /// Its place in the configuration, which no other passdb shares.
+    pub number: usize,
     /// Its settings.
     pub settings: settings::Passdb,
     /// The driver.
@@ -122,8 +124,9 @@ impl Active {
     pub fn new(settings: Settings) -> Result<Self, String> {
         let usernames = settings.names.compile()?;
         let (mut denies, mut masters, mut passdbs) = (Vec::new(), Vec::new(), Vec::new());
-        for one in &settings.passdb {
-            let built = Passdb::new(one).map_err(|error| format!("[[passdb]] {}: {error}", one.name))?;
+        for (number, one) in settings.passdb.iter().enumerate() {
+            let built =
+                Passdb::new(one, number).map_err(|error| format!("[[passdb]] {}: {error}", one.name))?;
             match (one.deny, one.master) {
                 (true, _) => denies.push(built),
                 (false, true) => masters.push(built),
@@ -181,9 +184,10 @@ impl fmt::Debug for Userdb {
 }
 
 impl Passdb {
-    fn new(settings: &settings::Passdb) -> Result<Self, String> {
+    fn new(settings: &settings::Passdb, number: usize) -> Result<Self, String> {
         Ok(Self {
             name: Arc::from(settings.name.as_str()),
+            number,
             driver: passdb::Driver::new(settings)?,
             sharing: sharing(settings),
             format: template(&settings.username_format)?,

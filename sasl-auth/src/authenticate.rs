@@ -422,7 +422,8 @@ fn cache_key(
     Some(cache.key(&[
         // Answers that an old configuration gave are none of a new one's.
         &active.generation.to_be_bytes(),
-        passdb.name.as_bytes(),
+        // Not the name, which others may have as well: one's word is none of another's.
+        &passdb.number.to_be_bytes(),
         request.user.as_bytes(),
         request.original_user.as_bytes(),
         request.login_user.as_deref().unwrap_or_default().as_bytes(),

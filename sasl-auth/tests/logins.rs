@@ -508,3 +508,29 @@ async fn a_burst_of_guesses_locks_nobody_out_for_long() {
     accepted(site.plain("bob", "secret").await);
     assert!(start.elapsed() < Duration::from_millis(200), "it was good before: {:?}", start.elapsed());
 }
+
+/// Their name in the log is the same; what the one has said is no answer of the other.
+#[tokio::test]
+async fn what_is_remembered_of_one_passdb_is_not_the_word_of_another() {
+    let sql = |password: &str, more: &str| {
+        format!(
+            "[[passdb]]\ndriver = \"sql\"\nurl = \"sqlite://{{}}/db\"\n{more}\n\
+             query = \"SELECT '{{PLAIN}}{password}' AS password\"\n"
+        )
+    };
+    let config = format!(
+        "master_user_separator = \"*\"\n{NO_DELAY}[cache]\n{}{}{}",
+        sql("first", ""),
+        sql("second", ""),
+        sql("key", "master = true")
+    );
+    let site = Site::new(&[("db", "")], &config);
+    for _ in 0..2 {
+        accepted(site.plain("bob", "first").await);
+        accepted(site.plain("bob", "second").await);
+        rejected(site.plain("bob", "third").await);
+        // What opens for a master user who acts for others does not open as his own password.
+        accepted(site.plain("bob*boss", "key").await);
+        rejected(site.plain("boss", "key").await);
+    }
+}
