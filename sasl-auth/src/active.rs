@@ -109,6 +109,8 @@ pub struct Shared {
     pub countries: Option<Countries>,
     /// The threads that hash.
     pub pool: Pool,
+    /// Those that make SCRAM keys of clear-text passwords; they never wait for a slow hash.
+    pub keys_pool: Pool,
     /// The figures.
     pub metrics: Metrics,
     /// Makes salts of unknown users look like salts.
@@ -307,13 +309,15 @@ impl Shared {
         };
         let metrics = Metrics::new();
         metrics.drivers(drivers(settings));
+        let pool =
+            || Pool::new(&settings.hashing).map_err(|error| format!("starting the hashing threads: {error}"));
         Ok(Self {
             throttle: Mutex::new(Throttle::new(settings.throttle)),
             cache: Mutex::new(settings.cache.map(|cache| Cache::new(cache, &cache_secret))),
             networks: Mutex::new(Networks::new(settings.networks.clone())),
             countries,
-            pool: Pool::new(&settings.hashing)
-                .map_err(|error| format!("starting the hashing threads: {error}"))?,
+            pool: pool()?,
+            keys_pool: pool()?,
             metrics,
             decoy_secret,
             cache_secret,
@@ -332,7 +336,7 @@ impl Shared {
     /// All figures as a text.
     #[must_use]
     pub fn figures(&self) -> String {
-        self.metrics.hashing(&self.pool.figures());
+        self.metrics.hashing(&self.pool.figures().and(self.keys_pool.figures()));
         {
             let cache = lock(&self.cache);
             self.metrics.cache(&figures(cache.as_ref()));

@@ -129,6 +129,8 @@ fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
     // of its own. Handing each of them to another processor costs more than the work itself.
     tokio::runtime::Builder::new_current_thread()
         .enable_all()
+        // For files, names of hosts and the system's users.
+        .max_blocking_threads(64)
         .build()
         .map_err(|error| (exit::OSERR, format!("starting: {error}")))
 }

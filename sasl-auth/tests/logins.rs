@@ -534,3 +534,33 @@ async fn what_is_remembered_of_one_passdb_is_not_the_word_of_another() {
         rejected(site.plain("boss", "key").await);
     }
 }
+
+/// A burst of SCRAM logins is worked off by as many threads as are set; what does not fit is to come
+/// again, whether the user exists or not.
+#[tokio::test]
+async fn a_burst_of_scram_is_bounded_and_refuses_nobody_for_good() {
+    let config = format!("[hashing]\nthreads = 1\nqueue = 4\n{NO_DELAY}{FILE}");
+    let users: String = (0..30).map(|n| format!("u{n}:{{PLAIN}}secret::::::\n")).collect();
+    let site = Arc::new(Site::new(&[("users", &users)], &config));
+    let begin = |user: String| {
+        let site = Arc::clone(&site);
+        async move {
+            let first = format!("n,,n={user},r=abcdefghijkl");
+            site.begin(request("SCRAM-SHA-256", "192.0.2.1"), Some(first.as_bytes())).await.0
+        }
+    };
+    // What unknown users are answered from is learnt of a known one.
+    assert!(matches!(begin("u0".to_owned()).await, Answer::Challenge(_)));
+    for name in ["u", "nobody"] {
+        let mut logins = tokio::task::JoinSet::new();
+        (0..30).for_each(|n| drop(logins.spawn(begin(format!("{name}{n}")))));
+        let answers = logins.join_all().await;
+        let count = |want: fn(&Answer) -> bool| answers.iter().filter(|answer| want(answer)).count();
+        let challenges = count(|answer| matches!(answer, Answer::Challenge(_)));
+        let later = count(|answer| matches!(answer, Answer::TemporaryFailure { .. }));
+        assert!((1..30).contains(&challenges), "{name}: {challenges} challenges");
+        assert_eq!(challenges + later, 30, "{name}: {answers:?}");
+    }
+    let figures = site.shared.keys_pool.figures();
+    assert!(figures.done > 0 && figures.refused > 0, "{figures:?}");
+}
