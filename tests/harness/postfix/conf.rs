@@ -6,8 +6,9 @@ use std::process::Command;
 
 use super::Builder;
 use crate::scratch::Scratch;
+use crate::wait::output;
 
-/// The main.cf of an instance in `folder`. Later lines win over earlier ones, so the test's own come last.
+/// The main.cf of an instance in `folder`, in which the test's own lines take the places of the harness's.
 pub(super) fn main_cf(folder: &Path, builder: &Builder<'_>) -> String {
     let folder = folder.display();
     let mut text = MAIN.replace("@FOLDER@", &folder.to_string()).replace("@HOST@", &builder.hostname);
@@ -19,7 +20,17 @@ pub(super) fn main_cf(folder: &Path, builder: &Builder<'_>) -> String {
     if !builder.milters.is_empty() {
         writeln!(text, "smtpd_milters = {0}\nnon_smtpd_milters = {0}", builder.milters.join(" ")).unwrap();
     }
-    text + &builder.main
+    builder.main.lines().fold(text, |text, line| with(&text, line))
+}
+
+/// A main.cf with a line in place of those that set the same.
+///
+/// Every Postfix process warns of a setting that stands there twice as soon as it starts. So does postlogd(8), to its
+/// own socket: with ten messages waiting there it blocks for ever, and then all the others do.
+pub(super) fn with(text: &str, line: &str) -> String {
+    let name = |line: &str| line.split_once('=').map(|(name, _)| name.trim().to_owned());
+    let others = text.lines().filter(|other| name(other).is_none() || name(other) != name(line));
+    others.chain([line]).map(|line| format!("{line}\n")).collect()
 }
 
 /// The master.cf: what a Postfix of one machine needs, nothing in a chroot, the test's ports.
@@ -48,7 +59,7 @@ pub(super) fn certificate(scratch: &Scratch) -> String {
         "-out",
         &format!("{file}.crt"),
     ]);
-    let output = command.output().unwrap();
+    let output = output(&mut command, b"");
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let both = [&file, &format!("{file}.crt")].map(|part| std::fs::read_to_string(part).unwrap()).concat();
     std::fs::write(&file, both).unwrap();
