@@ -3,6 +3,7 @@
 mod databases;
 mod offer;
 mod templates;
+mod unused;
 
 pub use offer::{NOTHING_TO_OFFER, abilities};
 
@@ -24,13 +25,16 @@ pub(super) fn settings(settings: &Settings, document: &Document, report: &mut Re
     listeners(settings, document, report);
     offer::mechanisms(settings, document, report);
     oauth2(settings, document.section("oauth2"), report);
+    unused::service(settings, document, report);
     let passdbs = document.tables("passdb").filter(|table| table.text("driver").is_some());
     for (passdb, table) in settings.passdb.iter().zip(passdbs) {
         databases::passdb(passdb, settings, table, report);
+        unused::passdb(passdb, table, report);
     }
     let userdbs = document.tables("userdb").filter(|table| table.text("driver").is_some());
     for (userdb, table) in settings.userdb.iter().zip(userdbs) {
         databases::userdb(userdb, table, report);
+        unused::userdb(userdb, settings, table, report);
     }
 }
 

@@ -138,7 +138,7 @@ pub(super) const LIMITS: Section = Section {
             "connections",
             count(1, 1_000_000),
             Fallback::Value("8192"),
-            "Open connections on all listeners together.",
+            "Open connections: on all listeners of the kind client together, and on each one of the kind userdb.",
         ),
         setting(
             "requests_per_connection",
