@@ -564,3 +564,25 @@ async fn a_burst_of_scram_is_bounded_and_refuses_nobody_for_good() {
     let figures = site.shared.keys_pool.figures();
     assert!(figures.done > 0 && figures.refused > 0, "{figures:?}");
 }
+
+/// A program that knows a user and keeps his password to itself denies him, and vouches for him.
+#[tokio::test]
+async fn a_program_without_passwords_tells_who_exists() {
+    let deny = COMMAND.replace("[[passdb]]", "[[passdb]]\ndeny = true");
+    let files = [("program", PROGRAM), ("mode", "right"), ("users", "bob:{PLAIN}secret::::::\n")];
+    let site = Site::new(&files, &format!("{NO_DELAY}{deny}{FILE}"));
+    assert_eq!(rejected(site.plain("bob", "secret").await).why.code(), Some("user_disabled"));
+    write(site.folder.path(), "mode", "wrong");
+    accepted(site.plain("bob", "secret").await);
+    let site = Site::new(&files, &format!("{NO_DELAY}{COMMAND}"));
+    for (mode, opens) in [("right", true), ("wrong", false)] {
+        write(site.folder.path(), "mode", mode);
+        let request = Request {
+            valid_client_cert: true,
+            cert_username: Some("bob".to_owned()),
+            ..request("EXTERNAL", "192.0.2.1")
+        };
+        let (answer, _) = site.begin(request, Some(b"")).await;
+        assert_eq!(matches!(answer, Answer::Ok(..)), opens, "{mode}: {answer:?}");
+    }
+}
