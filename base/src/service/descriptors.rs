@@ -16,7 +16,7 @@ pub fn allow(wanted: u64) {
         }
         Ok(_) => {}
         Err(error) => {
-            log::warn!("the number of files and connections that can be open is not known: {error}")
+            log::warn!("the number of files and connections that can be open is not known: {error}");
         }
     }
 }
