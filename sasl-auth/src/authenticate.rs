@@ -35,6 +35,8 @@ pub struct Manners {
     pub suspect: bool,
     /// Slow checks take turns between lanes; one lane per address.
     pub lane: u64,
+    /// Wrong passwords are counted.
+    pub counts: bool,
 }
 
 impl Manners {
@@ -180,6 +182,11 @@ pub async fn walk(
             Found::No { source, why, at_once }
         }
         Verdict::Unavailable => {
+            if manners.counts && matches!(&no, Some((_, Why::Mismatch(_), _))) {
+                // The client hears nothing of it, but a right password would have opened: it was a guess.
+                let now = clock::monotonic_now();
+                lock(&shared.throttle).failed(request.remote_ip, &request.user, now);
+            }
             let (source, detail) =
                 away.unwrap_or_else(|| (Arc::from(OURSELVES), "no passdb could answer".to_owned()));
             Found::Unavailable { source, detail }

@@ -586,3 +586,30 @@ async fn a_program_without_passwords_tells_who_exists() {
         assert_eq!(matches!(answer, Answer::Ok(..)), opens, "{mode}: {answer:?}");
     }
 }
+
+/// While one database is away the users of another can still be guessed at: that is counted as ever.
+#[tokio::test]
+async fn guesses_during_an_outage_take_turns_as_well() {
+    let config = format!("[limits]\nreply_within = 2\n{NO_DELAY}{COMMAND}{FILE}");
+    let files = [("program", PROGRAM), ("mode", "away"), ("users", "bob:{PLAIN}secret::::::\n")];
+    let site = Arc::new(Site::new(&files, &config));
+    for _ in 0..4 {
+        assert!(matches!(site.plain("bob", "wrong").await, Answer::TemporaryFailure { .. }));
+    }
+    let asked_before = asked(&site);
+    let mut guesses = tokio::task::JoinSet::new();
+    for _ in 0..20 {
+        let site = Arc::clone(&site);
+        guesses.spawn(async move { site.plain("bob", "wrong").await });
+    }
+    guesses.join_all().await;
+    let looked_at = asked(&site) - asked_before;
+    assert!((1..=3).contains(&looked_at), "{looked_at} of 20 were looked at within two seconds");
+    // Whom only the database that is away can know is not counted against.
+    for _ in 0..4 {
+        assert!(matches!(site.plain("eve", "secret").await, Answer::TemporaryFailure { .. }));
+    }
+    let start = Instant::now();
+    assert!(matches!(site.plain("eve", "secret").await, Answer::TemporaryFailure { .. }));
+    assert!(start.elapsed() < Duration::from_millis(500), "{:?}", start.elapsed());
+}

@@ -291,7 +291,8 @@ impl Exchange {
         let who = names.master.as_ref().unwrap_or(&names.user);
         who.clone_into(&mut self.tried);
         let address = self.request.remote_ip;
-        let mut manners = Manners { deadline, suspect: false, lane: lane(&self.request) };
+        let mut manners =
+            Manners { deadline, suspect: false, lane: lane(&self.request), counts: !self.no_penalty };
         if self.no_penalty {
             return Ok((manners, None));
         }

@@ -152,7 +152,7 @@ impl AuthConf {
         writeln!(text, "mechanisms = {:?}", self.mechanisms).unwrap();
         writeln!(text, "allow_weak_schemes = true").unwrap();
         text.push_str(&self.ours);
-        writeln!(text, "\n[log]\nsyslog = {}", self.syslog).unwrap();
+        writeln!(text, "\n[log]\nlevel = \"debug\"\nsyslog = {}", self.syslog).unwrap();
         let delay = self.failure_delay_secs;
         writeln!(text, "\n[throttle]\nfailure_delay = {delay}\nmax_delay = {delay}").unwrap();
         text.push_str(LISTEN);

@@ -21,7 +21,8 @@ use crate::wait::{PATIENCE, wait_for, wait_up_to};
 
 /// A running auth server with its files in a folder of its own.
 ///
-/// When dropped it is ended, and the test fails if ours had died or panicked meanwhile.
+/// When dropped it is ended, and the test fails if ours had died or panicked meanwhile, or has logged the password of
+/// most users, "correct horse". It logs at the level debug.
 #[derive(Debug)]
 pub struct AuthServer {
     subject: Subject,
@@ -252,6 +253,9 @@ impl Drop for AuthServer {
         let log = self.log();
         if log.contains("panicked at") {
             complaint = Some("panicked");
+        }
+        if self.subject == Subject::Ours && log.contains("correct horse") {
+            complaint = Some("has the tests' password in its log");
         }
         if std::thread::panicking() {
             eprintln!("--- log of {:?} in {}\n{log}", self.subject, self.folder.display());
