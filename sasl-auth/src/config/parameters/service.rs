@@ -15,7 +15,8 @@ pub(super) const TOP: Section = Section {
             Kind::Texts,
             Fallback::Found("PLAIN and LOGIN"),
             "Mechanisms to offer, in this order: PLAIN, LOGIN, CRAM-MD5, SCRAM-SHA-1, SCRAM-SHA-256, XOAUTH2, \
-             OAUTHBEARER, EXTERNAL (the name in the client's certificate) and ANONYMOUS. \
+             OAUTHBEARER, EXTERNAL (the name in the client's certificate, if the mail server tells it, which neither \
+             Postfix 3.7 nor Exim 4.96 does) and ANONYMOUS. \
              One that no passdb can serve is left out, with a warning.",
         ),
         setting(
@@ -277,7 +278,12 @@ pub(super) const OAUTH2: Section = Section {
             Fallback::None,
             "Files with public keys in PEM, or with a secret for HMAC (name ending in .key).",
         ),
-        setting("jwks", Kind::Text, Fallback::None, "Path or https URL of a JSON Web Key Set."),
+        setting(
+            "jwks",
+            Kind::Text,
+            Fallback::None,
+            "Path or URL of a JSON Web Key Set: https, or http to a loopback address.",
+        ),
         setting(
             "introspection_url",
             Kind::Text,
