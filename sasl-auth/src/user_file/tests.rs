@@ -167,11 +167,11 @@ async fn a_missing_folder_of_all_domains_is_no_answer() {
     let files = UserFiles::open(path.to_str().unwrap(), Kind::USERS).unwrap();
     let away = files.content(&request("joe@a.example")).await.err().unwrap();
     assert!(away.detail.contains("domains"), "{away}");
-    std::fs::create_dir_all(domains.join("a.example")).unwrap();
-    std::fs::write(domains.join("a.example/users"), "joe@a.example:x\n").unwrap();
+    fs::create_dir_all(domains.join("a.example")).unwrap();
+    fs::write(domains.join("a.example/users"), "joe@a.example:x\n").unwrap();
     assert!(look(&files, "joe@a.example").await.is_some());
     assert!(files.content(&request("joe@b.example")).await.unwrap().is_none());
-    std::fs::rename(&domains, folder.path().join("gone")).unwrap();
+    fs::rename(&domains, folder.path().join("gone")).unwrap();
     assert!(files.content(&request("joe@a.example")).await.is_err());
     let optional = Kind { optional: true, ..Kind::USERS };
     let files = UserFiles::open(path.to_str().unwrap(), Kind { name: "optional", ..optional }).unwrap();
