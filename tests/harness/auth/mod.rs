@@ -271,8 +271,9 @@ fn has_ended(pid: &Pid) -> bool {
     stat.rsplit_once(") ").is_none_or(|(_, rest)| rest.starts_with('Z'))
 }
 
-/// The server's file: `postrider-sasl-auth` from the target folder or `$POSTRIDER_SASL_AUTH_BIN`, or Dovecot.
-fn program(subject: Subject) -> PathBuf {
+/// The program: `postrider-sasl-auth` from the target folder or `$POSTRIDER_SASL_AUTH_BIN`, or Dovecot.
+#[must_use]
+pub fn program(subject: Subject) -> PathBuf {
     match subject {
         Subject::Reference => PathBuf::from("/usr/sbin/dovecot"),
         Subject::Ours => std::env::var_os("POSTRIDER_SASL_AUTH_BIN")
