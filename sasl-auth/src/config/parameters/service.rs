@@ -157,7 +157,8 @@ pub(super) const LIMITS: Section = Section {
             "request_timeout",
             time(1000, DAY_MS),
             Fallback::Value("150s"),
-            "How long a request waits for its client's answer to a challenge.",
+            "How long a request waits for its client's answer to a challenge, and answers for a client that takes none \
+             of them: 30s at most.",
         ),
         setting(
             "reply_within",
@@ -179,7 +180,8 @@ pub(super) const HASHING: Section = Section {
     name: "hashing",
     repeated: false,
     selector: None,
-    doc: "Checks of slow password hashes run on threads of their own.",
+    doc: "Checks of slow password hashes run on threads of their own. As many others make the keys that SCRAM needs \
+          of passwords stored in clear text.",
     settings: &[
         setting("threads", count(1, 1024), Fallback::Found("the number of processors"), "Checks at a time."),
         setting(
