@@ -11,6 +11,7 @@ use base::config::{Report, Severity, Source};
 use base::exit;
 use base::log::{Facility, Sink, Syslog};
 use base::secret::Secret;
+use base::service::descriptors;
 use base::service::listen::{self, Access, Address, Listener};
 use base::service::privileges::RunAs;
 use base::service::signals::Signals;
@@ -129,6 +130,8 @@ fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
     // of its own. Handing each of them to another processor costs more than the work itself.
     tokio::runtime::Builder::new_current_thread()
         .enable_all()
+        // For files, names of hosts and the system's users.
+        .max_blocking_threads(64)
         .build()
         .map_err(|error| (exit::OSERR, format!("starting: {error}")))
 }
@@ -194,6 +197,7 @@ fn start(settings: Settings, config: &Path) -> Result<(), Failure> {
     start_log(&settings);
     let user = settings.run_as.as_deref().map(RunAs::find).transpose();
     let user = user.map_err(|error| (exit::CONFIG, error.to_string()))?;
+    descriptors::allow(descriptors_of(&settings));
     let handed_over = listen::handed_over().map_err(|error| (exit::UNAVAILABLE, error.to_string()))?;
     let runtime = runtime()?;
     // Before there is a socket: whoever sees the daemon listen may already send it a signal.
@@ -217,6 +221,15 @@ fn start(settings: Settings, config: &Path) -> Result<(), Failure> {
     });
     log::info!("Postrider sasl-auth v{} terminating", env!("CARGO_PKG_VERSION"));
     result
+}
+
+/// How many descriptors all connections together need, and what else there is.
+fn descriptors_of(settings: &Settings) -> u64 {
+    let userdb = settings.listen.iter().filter(|listen| listen.kind == ListenKind::Userdb).count();
+    // Databases, programs, files of users.
+    const OTHERS: usize = 1024;
+    let needed = settings.limits.connections.saturating_mul(1 + userdb).saturating_add(OTHERS);
+    u64::try_from(needed).unwrap_or(u64::MAX)
 }
 
 /// Sockets from the service manager, by their paths, and those that we open ourselves.

@@ -6,7 +6,7 @@ use harness::auth::AuthConf;
 use harness::mariadb::MariaDb;
 use harness::milter::Subject;
 use harness::postgres::Postgres;
-use harness::sasl::Sasl;
+use harness::sasl::{Sasl, token};
 use harness::scratch::Scratch;
 use harness::slapd::Slapd;
 use harness::wait::wait_for;
@@ -120,4 +120,26 @@ fn an_aborted_login_before_an_outage() {
     client.command("*").expect(501);
     std::fs::remove_file(site.auth.folder().join("users")).unwrap();
     client.auth(&Sasl::new("PLAIN", "anna", PASSWORD)).expect(454);
+}
+
+/// The log tells of an issuer that is away before anybody comes with a token, who is then told to come again.
+#[test]
+fn an_issuer_that_is_away() {
+    if Subject::from_env().lacks("454 instead of 535") {
+        return;
+    }
+    let conf =
+        AuthConf::new().mechanisms("PLAIN OAUTHBEARER XOAUTH2").user("anna", "{PLAIN}correct horse").block(
+            "",
+            "[oauth2]\njwks = \"http://127.0.0.1:1/keys\"\nintrospection_url = \"http://127.0.0.1:1/ask\"",
+        );
+    let site = Site::start(&conf);
+    site.auth.wait_log("tokens cannot be checked until it is back");
+    let claims = r#"{"sub":"1","email":"anna","exp":4102444800}"#;
+    let signed = token(claims, b"a secret of the tests, which is long enough");
+    for (mechanism, token) in [("OAUTHBEARER", signed.as_str()), ("XOAUTH2", &signed), ("XOAUTH2", "opaque")]
+    {
+        site.postfix.submit_tls().auth(&Sasl::new(mechanism, "anna", token)).expect(454);
+    }
+    site.postfix.submit_tls().auth(&Sasl::new("PLAIN", "anna", PASSWORD)).expect(235);
 }

@@ -62,3 +62,4 @@ pub mod slapd;
 pub mod smtp_client;
 mod syslog;
 pub mod wait;
+mod watchdog;

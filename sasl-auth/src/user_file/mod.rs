@@ -14,7 +14,7 @@ use base::passwd_file;
 
 use crate::passdb::Unavailable;
 use crate::request::Request;
-use crate::variables::Template;
+use crate::variables::{Piece, Template};
 
 use content::Stamp;
 
@@ -58,6 +58,8 @@ impl Kind {
 /// The files of one path, which may hold variables: one file a domain, say.
 pub(crate) struct UserFiles {
     path: Template,
+    /// What a path with variables begins with: all files lie below it. `None` where they need not be.
+    folder: Option<PathBuf>,
     kind: Kind,
     kept: Mutex<Kept>,
 }
@@ -99,7 +101,13 @@ impl UserFiles {
         if let Some(files) = shared.get(&key).and_then(Weak::upgrade) {
             return Ok(files);
         }
-        let files = Arc::new(Self { path: template, kind, kept: Mutex::default() });
+        let folder = match template.pieces().first() {
+            Some(Piece::Literal(text)) if template.has_variables() && !kind.optional => {
+                text.rsplit_once('/').map(|(folder, _)| PathBuf::from(folder))
+            }
+            _ => None,
+        };
+        let files = Arc::new(Self { path: template, folder, kind, kept: Mutex::default() });
         shared.insert(key, Arc::downgrade(&files));
         Ok(files)
     }
@@ -119,7 +127,8 @@ impl UserFiles {
     /// there. Waits for nothing unless the file has changed or was never read.
     ///
     /// # Errors
-    /// The file is missing, and may not be, or cannot be read.
+    /// The file is missing, and may not be, or cannot be read; or the folder before the path's first variable is
+    /// missing.
     pub(crate) async fn content(&self, request: &Request) -> Result<Option<Arc<Loaded>>, Unavailable> {
         let path = match fill(&self.path, request) {
             Ok(path) => path,
@@ -129,6 +138,10 @@ impl UserFiles {
         let stamp = match Stamp::now(Path::new(&path)) {
             Ok(stamp) => stamp,
             Err(error) if self.may_be_missing() && is_missing(&error) => {
+                // Without the folder nothing is known of anybody: it may be a disk that is not mounted.
+                if let Some(folder) = &self.folder {
+                    std::fs::metadata(folder).map_err(|error| unreadable(folder, &error))?;
+                }
                 self.forget(&path);
                 return Ok(None);
             }

@@ -160,3 +160,23 @@ fn one_path_is_read_once_for_all() {
         &UserFiles::open("/nonexistent/shared", Kind { name: "others", ..Kind::USERS }).unwrap()
     ));
 }
+
+/// A disk that is not mounted is no reason to tell everybody that he is unknown.
+#[tokio::test]
+async fn a_missing_folder_of_all_domains_is_no_answer() {
+    let folder = tempfile::tempdir().unwrap();
+    let domains = folder.path().join("domains");
+    let path = domains.join("%d/users");
+    let files = UserFiles::open(path.to_str().unwrap(), Kind::USERS).unwrap();
+    let away = files.content(&request("joe@a.example")).await.err().unwrap();
+    assert!(away.detail.contains("domains"), "{away}");
+    fs::create_dir_all(domains.join("a.example")).unwrap();
+    fs::write(domains.join("a.example/users"), "joe@a.example:x\n").unwrap();
+    assert!(look(&files, "joe@a.example").await.is_some());
+    assert!(files.content(&request("joe@b.example")).await.unwrap().is_none());
+    fs::rename(&domains, folder.path().join("gone")).unwrap();
+    assert!(files.content(&request("joe@a.example")).await.is_err());
+    let optional = Kind { optional: true, ..Kind::USERS };
+    let files = UserFiles::open(path.to_str().unwrap(), Kind { name: "optional", ..optional }).unwrap();
+    assert!(files.content(&request("joe@a.example")).await.unwrap().is_none());
+}
