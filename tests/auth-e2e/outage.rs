@@ -114,12 +114,19 @@ fn an_aborted_login_before_an_outage() {
     if Subject::from_env().lacks("454 instead of 535") {
         return;
     }
-    let site = Site::start(&AuthConf::new().user("anna", "{PLAIN}correct horse"));
+    let mechanisms = ["PLAIN", "LOGIN", "CRAM-MD5", "SCRAM-SHA-1", "SCRAM-SHA-256"];
+    let conf = AuthConf::new().mechanisms(&mechanisms.join(" ")).user("anna", "{PLAIN}correct horse");
+    let site = Site::start(&conf);
     let mut client = site.postfix.submit();
     client.command("AUTH LOGIN").expect(334);
     client.command("*").expect(501);
     std::fs::remove_file(site.auth.folder().join("users")).unwrap();
     client.auth(&Sasl::new("PLAIN", "anna", PASSWORD)).expect(454);
+    for mechanism in mechanisms {
+        for (user, password) in [("anna", PASSWORD), ("anna", "wrong"), ("nosuch", PASSWORD)] {
+            site.postfix.submit().auth(&Sasl::new(mechanism, user, password)).expect(454);
+        }
+    }
 }
 
 /// The log tells of an issuer that is away before anybody comes with a token, who is then told to come again.
