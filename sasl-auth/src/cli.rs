@@ -75,15 +75,16 @@ pub struct Invocation {
 #[derive(Debug, PartialEq, Eq)]
 pub struct Usage(pub String);
 
+fn told() -> Arg {
+    Arg::new("told")
+        .short('x')
+        .value_name("KEY=VALUE")
+        .action(ArgAction::Append)
+        .value_parser(told_of_client)
+        .help("what the client would tell: service=smtp, rip=192.0.2.1, secured ...")
+}
+
 fn command() -> Command {
-    let told = || {
-        Arg::new("told")
-            .short('x')
-            .value_name("KEY=VALUE")
-            .action(ArgAction::Append)
-            .value_parser(told_of_client)
-            .help("what the client would tell: service=smtp, rip=192.0.2.1, secured ...")
-    };
     let json = || Arg::new("json").long("json").action(ArgAction::SetTrue).help("print JSON");
     Command::new("postrider-sasl-auth")
         .about("Authenticates SMTP users for Postfix and Exim by the Dovecot auth protocol")
