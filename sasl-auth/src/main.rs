@@ -12,7 +12,7 @@ use base::exit;
 use base::log::{Facility, Sink, Syslog};
 use base::secret::Secret;
 use base::service::descriptors;
-use base::service::listen::{self, Access, Address, Listener};
+use base::service::listen::{self, Access, Address, ListenError, Listener};
 use base::service::privileges::RunAs;
 use base::service::signals::Signals;
 use sasl_auth::active::{Active, Shared};
@@ -242,8 +242,9 @@ fn listeners(mut handed_over: Vec<Listener>, settings: &Settings) -> Result<List
             None => {
                 let access = Access::named(listen.mode, listen.user.as_deref(), listen.group.as_deref())
                     .map_err(|error| (exit::CONFIG, format!("{}: {error}", listen.address)))?;
-                listen::open_for(&listen.address, access)
-                    .map_err(|error| (exit::UNAVAILABLE, format!("cannot listen: {error}")))?
+                listen::open_for(&listen.address, access).map_err(|error| {
+                    (exit::UNAVAILABLE, format!("cannot listen: {error}{}", instead(&error, &handed_over)))
+                })?
             }
         };
         add(&mut listeners, listener, listen);
@@ -271,6 +272,23 @@ fn listeners(mut handed_over: Vec<Listener>, settings: &Settings) -> Result<List
         return Err((exit::CONFIG, text.to_owned()));
     }
     Ok(listeners)
+}
+
+/// What to do where a socket cannot be opened.
+fn instead(error: &ListenError, handed_over: &[Listener]) -> String {
+    if let Some(listener) = handed_over.first() {
+        return format!(
+            "; the service manager has opened {}: write that as address in [[listen]], or change its socket unit",
+            listener.name()
+        );
+    }
+    match error {
+        ListenError::Io(_, error) if error.kind() == std::io::ErrorKind::PermissionDenied => {
+            "; let the service manager open it (a socket unit), or start as root, with user in the configuration"
+                .to_owned()
+        }
+        _ => String::new(),
+    }
 }
 
 fn add(listeners: &mut Listeners, listener: Listener, listen: &Listen) {
@@ -402,4 +420,23 @@ fn needs_restart(old: &Settings, new: &Settings) -> Vec<&'static str> {
         names.push("[log]");
     }
     names
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test ends where it cannot go on")]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_to_do_about_a_socket_is_said() {
+        let refused = |kind| ListenError::Io("unix:/x/auth".to_owned(), std::io::Error::from(kind));
+        let denied = refused(std::io::ErrorKind::PermissionDenied);
+        assert!(instead(&denied, &[]).contains("socket unit"));
+        assert_eq!(instead(&refused(std::io::ErrorKind::AddrInUse), &[]), "");
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("postrider-auth");
+        let socket = Listener::Unix(std::os::unix::net::UnixListener::bind(&path).unwrap());
+        let text = instead(&denied, &[socket]);
+        assert!(text.contains(&format!("has opened unix:{}: write that", path.display())), "{text}");
+    }
 }
