@@ -4,6 +4,7 @@
 //! gives each connection a thread.
 #![doc(html_no_source)]
 
+pub mod cli;
 pub mod config;
 pub mod envelope;
 pub mod location;
@@ -12,6 +13,7 @@ pub mod message;
 pub mod outcome;
 pub mod pipeline;
 pub mod plan;
+pub mod program;
 pub mod quota;
 pub mod recipient;
 pub mod report;
