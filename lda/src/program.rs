@@ -49,7 +49,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>, environment: Environme
             0
         }
         Task::Check => check(&invocation),
-        Task::CheckUser { .. } => exit::UNAVAILABLE,
+        Task::CheckUser { user, json } => check_user(&invocation, user, *json),
         Task::Deliver(options) => match deliver(&invocation, options, environment) {
             Ok(code) => code,
             Err((code, text)) => {
@@ -77,6 +77,24 @@ fn check(invocation: &Invocation) -> u8 {
             exit::CONFIG
         }
     }
+}
+
+fn check_user(invocation: &Invocation, user: &str, json: bool) -> u8 {
+    let settings = match load(invocation) {
+        Ok(Loaded { settings: Some(settings), .. }) => settings,
+        Ok(loaded) => {
+            say(&loaded.report.to_string());
+            return exit::CONFIG;
+        }
+        Err(text) => {
+            say(&format!("postrider-lda: {text}\n"));
+            return exit::CONFIG;
+        }
+    };
+    let findings = crate::check_user::walk(&settings, user, base::clock::since_epoch());
+    let text = if json { findings.json() } else { findings.text() };
+    drop(std::io::stdout().write_all(text.as_bytes()));
+    findings.code()
 }
 
 /// Reads the configuration; the default one need not be there.
@@ -114,7 +132,7 @@ fn start_log(settings: &Settings, to_stderr: bool, environment: Environment<'_>)
     } else {
         Sink::Stderr
     };
-    base::log::start(sink, &log.tag, log.level.parse().unwrap_or(log::LevelFilter::Info));
+    base::log::start_plain(sink, &log.tag, log.level.parse().unwrap_or(log::LevelFilter::Info));
 }
 
 fn deliver(invocation: &Invocation, options: &Deliver, environment: Environment<'_>) -> Result<u8, Failure> {
@@ -222,7 +240,16 @@ fn receive(
     let (skipped, from) = message::from_line(bytes).unwrap_or((0, b""));
     let bytes = bytes.get(skipped..).unwrap_or_default();
     let envelope = envelope(settings, options, environment, user, bytes, from);
-    let key = [user.name.as_bytes(), envelope.recipient.as_bytes(), envelope.original().as_bytes()];
+    // Whatever tells two deliveries of one message apart.
+    let [asked_user, asked_mailbox] =
+        [&options.user, &options.mailbox].map(|option| option.as_deref().unwrap_or_default().as_bytes());
+    let key = [
+        user.name.as_bytes(),
+        asked_user,
+        asked_mailbox,
+        envelope.recipient.as_bytes(),
+        envelope.original().as_bytes(),
+    ];
     let text = |error: StoreError| error.to_string();
     let mut incoming = Incoming::begin(boxes, b"", &key, settings.save_crlf, now);
     incoming.write(boxes, bytes).map_err(text)?;
