@@ -351,7 +351,7 @@ fn others(findings: &mut Findings, settings: &Settings, user: &User) {
     let sendmail = &settings.sendmail_path;
     match fs::metadata(sendmail) {
         Ok(found) if found.permissions().mode() & 0o111 != 0 => {
-            findings.fine(format!("sendmail_path {}", sendmail.display()))
+            findings.fine(format!("sendmail_path {}", sendmail.display()));
         }
         _ => findings.wrong(
             sendmail.display().to_string(),
