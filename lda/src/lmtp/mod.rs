@@ -1,0 +1,15 @@
+//! The LMTP server (RFC 2033): bytes ↔ commands and replies without sockets, and the loop that owns the socket.
+//!
+//! | file | its job |
+//! |---|---|
+//! | [`path`] | the addresses of MAIL and RCPT |
+//! | [`command`] | one line → one command |
+//! | [`reply`] | one reply → its bytes |
+//! | [`data`] | what follows DATA and BDAT → the message |
+//! | [`session`] | the conversation: who may say what, and what is answered |
+
+pub mod command;
+pub mod data;
+pub mod path;
+pub mod reply;
+pub mod session;
