@@ -219,11 +219,11 @@ mod tests {
             cuts in proptest::collection::vec(1_usize..8, 0..60),
         ) {
             let stream = stuffed(&message);
-            let mut wanted = message.clone();
+            let used = stream.len();
+            let mut wanted = message;
             if !wanted.is_empty() && !wanted.ends_with(b"\r\n") {
                 wanted.extend_from_slice(b"\r\n");
             }
-            let used = stream.len();
             prop_assert_eq!(read(&stream, &cuts), Some((wanted, used)));
         }
 

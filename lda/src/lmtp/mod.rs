@@ -7,9 +7,15 @@
 //! | [`reply`] | one reply → its bytes |
 //! | [`data`] | what follows DATA and BDAT → the message |
 //! | [`session`] | the conversation: who may say what, and what is answered |
+//! | [`trace`] | Return-Path, Delivered-To, Received |
+//! | [`slots`] | transactions of one user at a time |
+//! | [`identity`] | acting as a recipient |
 
 pub mod command;
 pub mod data;
+pub mod identity;
 pub mod path;
 pub mod reply;
 pub mod session;
+pub mod slots;
+pub mod trace;

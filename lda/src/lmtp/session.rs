@@ -60,7 +60,8 @@ enum State {
 /// One message's envelope.
 #[derive(Debug)]
 pub struct Transaction<R> {
-    /// The transaction's name in replies, the log and Received: the session's, with `:T2` from the second on.
+    /// The transaction's name in replies, the log and Received: the session's and the number, of the same length
+    /// for all, because another attempt must make a file of the same size.
     pub id: String,
     /// Sender and parameters of MAIL.
     pub mail: Mail,
@@ -300,10 +301,7 @@ impl<R> Session<R> {
             return Reply::TOO_BIG.write(out);
         }
         self.transactions = self.transactions.saturating_add(1);
-        let id = match self.transactions {
-            1 => self.id.clone(),
-            number => format!("{}:T{number}", self.id),
-        };
+        let id = format!("{}{}", self.id, base36(self.transactions));
         self.transaction = Some(Transaction { id, mail, recipients: Vec::new(), body: Body::NotBegun });
         Reply::SENDER_OK.write(out);
     }
@@ -474,6 +472,12 @@ impl<R> Session<R> {
             reply.write(out);
         }
     }
+}
+
+/// Four digits of base 36.
+fn base36(number: u32) -> String {
+    let digit = |place: u32| char::from_digit(number / 36_u32.pow(place) % 36, 36).unwrap_or('0');
+    [3, 2, 1, 0].map(digit).iter().collect()
 }
 
 impl<R> Transaction<R> {

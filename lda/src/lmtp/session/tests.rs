@@ -143,7 +143,7 @@ const DIALOGUES: &[(&str, &str)] = &[
         C: DATA
         S: 354 OK
         D: Subject: x\r\n\r\n..dot\r\n.\r\n
-        S: 250 2.0.0 <anna> ID Saved
+        S: 250 2.0.0 <anna> ID0001 Saved
         E: s@x.example -> anna: Subject: x\r\n\r\n.dot\r\n
         C: QUIT
         S: 221 2.0.0 Bye
@@ -165,9 +165,9 @@ const DIALOGUES: &[(&str, &str)] = &[
         C: DATA
         S: 354 OK
         D: x\r\n.\r\n
-        S: 250 2.0.0 <anna@A.example> ID Saved
-        S: 250 2.0.0 <anna@a.Example> ID Saved
-        S: 250 2.0.0 <anna+x@a.example> ID:R3 Saved
+        S: 250 2.0.0 <anna@A.example> ID0001 Saved
+        S: 250 2.0.0 <anna@a.Example> ID0001 Saved
+        S: 250 2.0.0 <anna+x@a.example> ID0001:R3 Saved
         E:  -> anna@A.example: x\r\n
         E:  -> anna+x@a.example: x\r\n
         C: MAIL FROM:<>
@@ -177,7 +177,7 @@ const DIALOGUES: &[(&str, &str)] = &[
         C: DATA
         S: 354 OK
         D: .\r\n
-        S: 250 2.0.0 <anna> ID:T2 Saved
+        S: 250 2.0.0 <anna> ID0002 Saved
         E:  -> anna: nothing",
     ),
     (
@@ -252,8 +252,8 @@ const DIALOGUES: &[(&str, &str)] = &[
         S: 250 2.0.0 5 octets so far
         C: BDAT 4 LAST
         D: UIT\n
-        S: 250 2.0.0 <anna> ID Saved
-        S: 250 2.0.0 <bob> ID:R2 Saved
+        S: 250 2.0.0 <anna> ID0001 Saved
+        S: 250 2.0.0 <bob> ID0001:R2 Saved
         E: x@y -> anna: .\r\n\0QUIT\n
         E: x@y -> bob: .\r\n\0QUIT\n
         C: MAIL FROM:<x@y>
@@ -261,7 +261,7 @@ const DIALOGUES: &[(&str, &str)] = &[
         C: RCPT TO:<anna>
         S: 250 2.1.5 OK
         C: BDAT 0 LAST
-        S: 250 2.0.0 <anna> ID:T2 Saved
+        S: 250 2.0.0 <anna> ID0002 Saved
         E: x@y -> anna: nothing",
     ),
     (
@@ -375,7 +375,9 @@ fn a_long_line_is_one_mistake() {
 
 #[test]
 fn a_message_too_big_is_thrown_away_and_refused() {
-    for (length, wanted) in [(998, "250 2.0.0 <a> ID Saved"), (999, "552 5.3.4 "), (100_000, "552 5.3.4 ")] {
+    for (length, wanted) in
+        [(998, "250 2.0.0 <a> ID0001 Saved"), (999, "552 5.3.4 "), (100_000, "552 5.3.4 ")]
+    {
         let head = "MAIL FROM:<>\r\nRCPT TO:<a>\r\n";
         let body = format!("{}\r\n", "x".repeat(length));
         let data = format!("{head}DATA\r\n{body}.\r\nNOOP\r\n");
