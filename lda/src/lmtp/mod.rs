@@ -12,10 +12,12 @@
 //! | [`identity`] | acting as a recipient |
 
 pub mod command;
+pub mod connection;
 pub mod data;
 pub mod identity;
 pub mod path;
 pub mod reply;
 pub mod session;
 pub mod slots;
+pub mod stream;
 pub mod trace;

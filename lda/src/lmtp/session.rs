@@ -147,6 +147,12 @@ impl<R> Session<R> {
         self.transaction.as_ref()
     }
 
+    /// Whether a message is coming in, or is between two chunks.
+    #[must_use]
+    pub fn is_receiving(&self) -> bool {
+        self.transaction.as_ref().is_some_and(|transaction| !matches!(transaction.body, Body::NotBegun))
+    }
+
     /// Where the conversation stands, in a word for the log.
     #[must_use]
     pub fn place(&self) -> &'static str {
