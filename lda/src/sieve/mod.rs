@@ -1,0 +1,15 @@
+//! Sieve (RFC 5228): what a user's scripts say about a message, and doing it.
+//!
+//! ```text
+//! script text ─ syntax ─ check (vocabulary, extensions) ─ rewrite ─► interpreter ─► actions ─► plan
+//! ```
+
+pub mod action;
+pub mod address;
+pub mod check;
+pub mod extensions;
+pub mod interpreter;
+pub mod mailto;
+pub mod rewrite;
+pub mod syntax;
+pub mod vocabulary;
