@@ -15,8 +15,6 @@ pub struct Mailto {
     pub to: Vec<String>,
     /// Who stands in Cc.
     pub cc: Vec<String>,
-    /// Who gets it unseen.
-    pub bcc: Vec<String>,
     /// The subject asked for.
     pub subject: Option<String>,
     /// The body asked for.
@@ -28,7 +26,7 @@ pub struct Mailto {
 impl Mailto {
     /// All recipients.
     pub fn recipients(&self) -> impl Iterator<Item = &String> {
-        self.to.iter().chain(&self.cc).chain(&self.bcc)
+        self.to.iter().chain(&self.cc)
     }
 }
 
@@ -83,20 +81,16 @@ impl Mailto {
             return Err(format!("the field '{name}' has control characters"));
         }
         match name.as_str() {
-            "to" | "cc" | "bcc" => {
-                let list = match name.as_str() {
-                    "to" => &mut self.to,
-                    "cc" => &mut self.cc,
-                    _ => &mut self.bcc,
-                };
+            "to" | "cc" => {
+                let list = if name == "to" { &mut self.to } else { &mut self.cc };
                 for part in address::in_field(value) {
                     list.push(address::parse(&part)?);
                 }
             }
             "subject" => self.subject = Some(value.to_owned()),
-            // RFC 5436 §2.7: what tells where a message comes from is not the script's.
-            "from" | "sender" | "date" | "message-id" | "return-path" | "received" | "auto-submitted"
-            | "mime-version" | "precedence" | "in-reply-to" | "references" => {}
+            // RFC 5436 §2.7: what tells where a message comes from is not the script's. Bcc: as Pigeonhole.
+            "bcc" | "from" | "sender" | "date" | "message-id" | "return-path" | "received"
+            | "auto-submitted" | "mime-version" | "precedence" | "in-reply-to" | "references" => {}
             name if name.starts_with("resent-") || name.starts_with("content-") => {}
             name if name.starts_with("x-sieve") => {}
             _ if self.fields.len() < MAX_FIELDS => self.fields.push((name, value.to_owned())),

@@ -10,6 +10,7 @@ pub mod check;
 pub mod extensions;
 pub mod interpreter;
 pub mod mailto;
+pub mod plan;
 pub mod rewrite;
 pub mod syntax;
 pub mod vocabulary;
