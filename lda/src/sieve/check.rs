@@ -3,7 +3,7 @@
 
 mod values;
 
-pub(in crate::sieve) use self::values::{is_reference, names_variables, strings};
+pub(in crate::sieve) use self::values::{is_reference, is_script_name, names_variables, strings};
 
 use super::extensions::Extensions;
 use super::syntax::{Argument, Mistake, Node, Value};

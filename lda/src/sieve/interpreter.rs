@@ -175,9 +175,10 @@ fn run_to_end(
                 collector.carried(&folder, &flags, create, message_id)?;
                 true.into()
             }
-            Event::Keep { flags, message_id } => {
+            Event::Keep { flags, .. } => {
                 collector.ran.keep_flags = words(&flags);
-                collector.ran.keep_edition = message_id;
+                // Its own number is that of the original when an action took the last edition before it.
+                collector.ran.keep_edition = collector.ran.editions.len();
                 true.into()
             }
             Event::CreatedMessage { message, .. } => {

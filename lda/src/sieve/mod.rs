@@ -7,8 +7,10 @@
 pub mod action;
 pub mod address;
 pub mod check;
+pub mod evaluate;
 pub mod extensions;
 pub mod interpreter;
+pub mod library;
 pub mod mailto;
 pub mod plan;
 pub mod rewrite;

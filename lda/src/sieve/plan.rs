@@ -140,13 +140,21 @@ pub struct Planner {
     plan: Plan,
     reject: bool,
     vacation: bool,
+    /// The edition that the next script is run over.
+    base: usize,
 }
 
 impl Planner {
     /// Begins.
     #[must_use]
     pub fn new(policy: Policy) -> Self {
-        Self { policy, plan: Plan::keep(), reject: false, vacation: false }
+        Self { policy, plan: Plan::keep(), reject: false, vacation: false, base: 0 }
+    }
+
+    /// The edition of the message that the next script is run over; `None` is the original.
+    #[must_use]
+    pub fn edition(&self) -> Option<&Edition> {
+        self.plan.editions.get(self.base.checked_sub(1)?)
     }
 
     /// Adds what a script asked for. True: the message is still to be kept, so that the next script is asked
@@ -157,12 +165,24 @@ impl Planner {
     pub fn add(&mut self, ran: Ran) -> Result<bool, String> {
         // An explicit keep of a script that others follow is theirs to decide again.
         self.plan.steps.retain(|step| !matches!(step, Step::Store(store) if store.keep));
-        let mut one =
-            Self { policy: self.policy, plan: Plan::keep(), reject: self.reject, vacation: self.vacation };
-        one.plan.steps = self.plan.steps.clone();
-        one.plan.editions = ran.editions;
-        one.plan.implicit_keep = Some(store(DEFAULT_MAILBOX, &ran.keep_flags, ran.keep_edition));
-        for action in ran.actions {
+        let before = self.plan.editions.len();
+        let renumber = |edition: usize| if edition == 0 { self.base } else { before + edition };
+        let mut one = Self {
+            policy: self.policy,
+            plan: self.plan.clone(),
+            reject: self.reject,
+            vacation: self.vacation,
+            base: renumber(ran.keep_edition),
+        };
+        one.plan.editions.extend(ran.editions);
+        one.plan.implicit_keep = Some(store(DEFAULT_MAILBOX, &ran.keep_flags, one.base));
+        for mut action in ran.actions {
+            if let Action::Keep { edition, .. }
+            | Action::FileInto { edition, .. }
+            | Action::Redirect { edition, .. } = &mut action
+            {
+                *edition = renumber(*edition);
+            }
             one.action(action)?;
         }
         one.limits(self.plan.steps.len())?;
