@@ -2,3 +2,4 @@
 #![doc(html_no_source)]
 
 pub mod sieve;
+pub mod submit;

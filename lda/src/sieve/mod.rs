@@ -7,6 +7,8 @@
 pub mod action;
 pub mod address;
 pub mod check;
+pub mod confine;
+pub mod duplicates;
 pub mod evaluate;
 pub mod extensions;
 pub mod interpreter;
@@ -16,3 +18,4 @@ pub mod plan;
 pub mod rewrite;
 pub mod syntax;
 pub mod vocabulary;
+pub mod wire;
