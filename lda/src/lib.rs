@@ -8,6 +8,7 @@ pub mod check_user;
 pub mod cli;
 pub mod config;
 pub mod envelope;
+pub mod lmtp;
 pub mod location;
 pub mod maildir;
 pub mod message;
