@@ -7,6 +7,7 @@
 //! | [`dns`] | a DNS server that answers, lies, is slow or silent as told |
 //! | [`keys`] | signing keys and their records |
 //! | [`auth`] | an auth server, ours or the reference, and a client of its protocol |
+//! | [`lmtp`] | an LMTP server, ours or the reference, and a client |
 //! | [`sasl`] | what a client says in a SASL exchange |
 //! | [`milter`] | a milter daemon, ours or the reference |
 //! | [`milter_client`] | the milter protocol, one step at a time, right or wrong |
@@ -48,6 +49,7 @@ mod daemon;
 pub mod dns;
 pub mod exim;
 pub mod keys;
+pub mod lmtp;
 pub mod mariadb;
 pub mod message;
 pub mod milter;

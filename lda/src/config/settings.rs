@@ -168,6 +168,8 @@ pub struct Lmtp {
     pub recipient_limit: usize,
     /// How long a client may say nothing.
     pub idle_timeout: Duration,
+    /// How long a message may take to arrive.
+    pub message_timeout: Duration,
     /// How long deliveries in hand may take at the end.
     pub drain_timeout: Duration,
     /// Deliveries to one user at a time; 0 is no limit.
@@ -189,8 +191,6 @@ pub struct Lmtp {
 pub enum DeliveryAddress {
     /// The one of RCPT.
     Final,
-    /// That of ORCPT.
-    Original,
     /// There is no field.
     None,
 }

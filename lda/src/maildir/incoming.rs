@@ -37,6 +37,8 @@ pub struct Incoming {
     file: Option<Open>,
     size: u64,
     virtual_size: u64,
+    /// All of it is on disk.
+    settled: bool,
 }
 
 /// The file in `tmp`.
@@ -89,6 +91,7 @@ impl Incoming {
             file: None,
             size: 0,
             virtual_size: 0,
+            settled: false,
         }
     }
 
@@ -127,6 +130,34 @@ impl Incoming {
     /// # Errors
     /// The file cannot be written or synced.
     pub fn finish(mut self, boxes: &Mailboxes) -> Result<Message, StoreError> {
+        self.settle(boxes)?;
+        let Some(open) = self.file.take() else {
+            return Err(StoreError::io("open", &self.tmp)(io::Error::other("no file")));
+        };
+        let end = header_end(&self.head).unwrap_or(self.head.len());
+        self.head.truncate(end);
+        let end = header_end(&self.head).unwrap_or(self.head.len());
+        self.head.truncate(end);
+        let trace_size = self.trace_size();
+        Message::finished(
+            open,
+            boxes,
+            std::mem::take(&mut self.head),
+            self.key.clone(),
+            self.now,
+            (self.size, self.virtual_size, trace_size),
+        )
+    }
+
+    /// The first half of [`Self::finish`]: all that has been written is on disk. After it fails the message can still
+    /// [move](Self::move_to) to another mailbox.
+    ///
+    /// # Errors
+    /// The file cannot be opened, written or synced.
+    pub fn settle(&mut self, boxes: &Mailboxes) -> Result<(), StoreError> {
+        if self.settled {
+            return Ok(());
+        }
         self.head_done = true;
         if self.held_cr {
             self.held_cr = false;
@@ -137,23 +168,55 @@ impl Incoming {
             self.convert(&trace);
         }
         self.flush(boxes)?;
-        let Some(open) = self.file.take() else {
-            return Err(StoreError::io("open", &self.tmp)(io::Error::other("no file")));
-        };
-        if boxes.syncs() {
+        if boxes.syncs()
+            && let Some(open) = &self.file
+        {
             open.file.sync_all().map_err(StoreError::io("fsync", &open.path))?;
         }
-        let end = header_end(&self.head).unwrap_or(self.head.len());
-        self.head.truncate(end);
-        let trace_size = u64::try_from(self.trace.len()).unwrap_or(0);
-        Message::finished(
-            open,
-            boxes,
-            std::mem::take(&mut self.head),
-            self.key.clone(),
-            self.now,
-            (self.size, self.virtual_size, trace_size),
-        )
+        self.settled = true;
+        Ok(())
+    }
+
+    /// Goes on in another mailbox with all that has come so far, because this one's cannot take it. `self` is to be
+    /// dropped with the credentials that it was written with.
+    ///
+    /// # Errors
+    /// What was written cannot be read, or not be written there either.
+    pub fn move_to(&mut self, boxes: &Mailboxes, trace: &[u8], key: &[&[u8]]) -> Result<Self, StoreError> {
+        let mut there = Self::begin(boxes, trace, key, self.crlf, self.now);
+        there.head.clone_from(&self.head);
+        there.head_done = self.head_done;
+        there.convert(trace);
+        // Our own fields are at the beginning of the file, or of what is still in memory.
+        let mut skip = self.trace_size();
+        if let Some(open) = &mut self.file {
+            let written = self.size - u64::try_from(self.pending.len()).unwrap_or(0);
+            open.file.seek(SeekFrom::Start(skip)).map_err(StoreError::io("lseek", &open.path))?;
+            let mut left = written.saturating_sub(skip);
+            skip = skip.saturating_sub(written);
+            let mut piece = vec![0; PIECE];
+            while left > 0 {
+                let part = usize::try_from(left).unwrap_or(usize::MAX).min(PIECE);
+                let part = piece.get_mut(..part).unwrap_or_default();
+                open.file.read_exact(part).map_err(StoreError::io("read", &open.path))?;
+                left -= u64::try_from(part.len()).unwrap_or(left);
+                there.put(part);
+                there.flush(boxes)?;
+            }
+        }
+        let skip = usize::try_from(skip).unwrap_or(usize::MAX);
+        there.put(self.pending.get(skip..).unwrap_or_default());
+        there.held_cr = self.held_cr;
+        Ok(there)
+    }
+
+    /// What our own fields take on disk.
+    fn trace_size(&self) -> u64 {
+        if self.size == 0 {
+            return 0;
+        }
+        let removed = if self.crlf { 0 } else { memchr::memmem::find_iter(&self.trace, b"\r\n").count() };
+        u64::try_from(self.trace.len() - removed).unwrap_or(0)
     }
 
     /// Line ends as configured, into the buffer.
@@ -217,22 +280,14 @@ impl Incoming {
         let origin = Origin::of(&self.head);
         let mut earlier = None;
         if let Some(origin) = origin {
-            let path = self.tmp.join(origin.base(&[&self.key], boxes.hostname()).as_str());
-            // A second round when the earlier file was of no use, or is gone meanwhile.
-            for _ in 0..3 {
-                match create(boxes, &path) {
-                    Ok(file) => {
-                        // Nobody else can hold a lock on it; where there are no locks, names are enough.
-                        let _best_effort = rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive);
+            let base = origin.base(&[&self.key], boxes.hostname());
+            // The second name is for when the first is held by an earlier attempt: that of a third has to find it.
+            for path in [self.tmp.join(base.as_str()), self.tmp.join(format!("{}.again", base.as_str()))] {
+                match claim(boxes, &path)? {
+                    Claim::Ours(file) => {
                         return Ok(Open { file, path, origin: Some(origin), earlier, keep: false });
                     }
-                    Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-                        earlier = inspect(&path)?;
-                        if earlier.is_some() {
-                            break;
-                        }
-                    }
-                    Err(error) => return Err(StoreError::io("open", &path)(error)),
+                    Claim::Earlier(found) => earlier = earlier.or(Some(found)),
                 }
             }
         }
@@ -262,6 +317,35 @@ fn create(boxes: &Mailboxes, path: &Path) -> io::Result<File> {
         }
         other => other,
     }
+}
+
+/// What is behind a name in `tmp` that each attempt uses.
+enum Claim {
+    /// A new file, locked.
+    Ours(File),
+    /// A message that an earlier attempt has put into a folder.
+    Earlier(Earlier),
+}
+
+/// Opens a new file at `path`, or what an earlier attempt left there.
+fn claim(boxes: &Mailboxes, path: &Path) -> Result<Claim, StoreError> {
+    // Once more when the earlier file was of no use, or is gone meanwhile.
+    for _ in 0..3 {
+        match create(boxes, path) {
+            Ok(file) => {
+                // Nobody else can hold a lock on it; where there are no locks, names are enough.
+                let _best_effort = rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive);
+                return Ok(Claim::Ours(file));
+            }
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                if let Some(earlier) = inspect(path)? {
+                    return Ok(Claim::Earlier(earlier));
+                }
+            }
+            Err(error) => return Err(StoreError::io("open", path)(error)),
+        }
+    }
+    Err(StoreError::Busy(path.to_owned()))
 }
 
 /// What an earlier attempt left at `path`: nothing of use (and then it is removed), or a message that is in a

@@ -22,6 +22,8 @@ pub struct Message {
     trace_size: u64,
     /// The file is one that an earlier attempt has already put into a folder.
     seen: bool,
+    /// The file serves several recipients: links to it say nothing about one of them.
+    shared: bool,
     placed: Vec<PathBuf>,
 }
 
@@ -71,7 +73,18 @@ impl Message {
             }
         }
         let _ = boxes;
-        Ok(Self { open, head, key, now, size, virtual_size, trace_size, seen, placed: Vec::new() })
+        Ok(Self {
+            open,
+            head,
+            key,
+            now,
+            size,
+            virtual_size,
+            trace_size,
+            seen,
+            shared: false,
+            placed: Vec::new(),
+        })
     }
 
     /// The header as it came, without our own fields, at most [`crate::message::LONGEST_HEADER`] bytes.
@@ -131,9 +144,16 @@ impl Message {
         copy.finish(boxes)
     }
 
-    /// Sets who it is for, when one file serves several recipients; see [`Incoming::begin`].
-    pub fn set_key(&mut self, key: &[&[u8]]) {
+    /// The file is to serve several recipients.
+    pub fn share(&mut self) {
+        self.shared = true;
+    }
+
+    /// Goes on to another recipient, described by `key` (see [`Incoming::begin`]): what was placed for the one before
+    /// stays.
+    pub fn next_recipient(&mut self, key: &[&[u8]]) {
         self.key = key.join(&0);
+        self.placed.clear();
     }
 
     /// Puts the message into a folder, and makes sure that it stays there: the directory is synced.
@@ -152,7 +172,9 @@ impl Message {
     ) -> Result<Placed, StoreError> {
         let info = marks.info(boxes, folder)?;
         let directory = folder.path.join(if info.is_some() { "cur" } else { "new" });
-        if self.seen && (self.is_in(&folder.path)? || (only && self.placed.is_empty() && self.links()? >= 2))
+        if self.seen
+            && (self.is_in(&folder.path)?
+                || (only && !self.shared && self.placed.is_empty() && self.links()? >= 2))
         {
             if boxes.syncs() {
                 // The earlier attempt may have been killed before it did so.

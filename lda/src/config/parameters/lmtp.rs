@@ -49,6 +49,12 @@ pub(super) const LMTP: Section = Section {
             "How long a client may say nothing.",
         ),
         setting(
+            "message_timeout",
+            time(1000, DAY_MS),
+            Fallback::Value("30m"),
+            "How long a message may take from DATA or the first BDAT to its end.",
+        ),
+        setting(
             "drain_timeout",
             time(0, DAY_MS),
             Fallback::Value("30s"),
@@ -74,7 +80,7 @@ pub(super) const LMTP: Section = Section {
         ),
         setting(
             "hdr_delivery_address",
-            Kind::Word(&["final", "original", "none"]),
+            Kind::Word(&["final", "none"]),
             Fallback::Value("final"),
             "Which address the field Delivered-To holds; it is added for messages with one recipient.",
         ),
