@@ -4,6 +4,7 @@
 //! gives each connection a thread.
 #![doc(html_no_source)]
 
+pub mod bounce;
 pub mod check_user;
 pub mod cli;
 pub mod config;
@@ -20,5 +21,6 @@ pub mod quota;
 pub mod recipient;
 pub mod report;
 pub mod sieve;
+pub mod submit;
 pub mod userdb;
 pub mod variables;

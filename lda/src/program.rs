@@ -11,6 +11,7 @@ use base::config::Source;
 use base::exit;
 use base::log::{Facility, Sink, Syslog};
 
+use crate::bounce;
 use crate::cli::{self, Deliver, Invocation, Task};
 use crate::config::settings::Settings;
 use crate::config::{self, DEFAULT_PATH, Loaded};
@@ -20,7 +21,8 @@ use crate::message::{self, Header};
 use crate::outcome::Outcome;
 use crate::pipeline::{self, Delivery};
 use crate::recipient::{self, NoUser, User};
-use crate::report;
+use crate::report::{self, Facts};
+use crate::sieve;
 use crate::userdb::Fields;
 
 /// The longest configuration that is read.
@@ -35,7 +37,12 @@ type Failure = (u8, String);
 pub type Environment<'a> = &'a dyn Fn(&str) -> Option<String>;
 
 /// Does what the command line asks for, and gives the exit code.
-pub fn run(arguments: impl IntoIterator<Item = OsString>, environment: Environment<'_>) -> u8 {
+#[must_use]
+pub fn run(arguments: Vec<OsString>, environment: Environment<'_>) -> u8 {
+    let (mut out, mut err) = (std::io::stdout(), std::io::stderr());
+    if let Some(code) = sieve::tools::run(&arguments, base::clock::since_epoch(), &mut out, &mut err) {
+        return code;
+    }
     let invocation = match cli::read(arguments) {
         Ok(invocation) => invocation,
         Err(cli::Usage(text)) => {
@@ -112,10 +119,10 @@ fn load(invocation: &Invocation) -> Result<Loaded, String> {
 }
 
 /// The settings of a delivery. A mistake in them is no reason to bounce mail.
-fn settings(invocation: &Invocation, options: &Deliver) -> Result<Settings, Failure> {
+fn settings(invocation: &Invocation) -> Result<Settings, Failure> {
     let loaded = load(invocation).map_err(|text| (exit::TEMPFAIL, text))?;
     match loaded.settings {
-        Some(settings) => Ok(Settings { keep_environment: options.keep_environment, ..settings }),
+        Some(settings) => Ok(settings),
         None => {
             say(&loaded.report.to_string());
             Err((exit::TEMPFAIL, "the configuration has mistakes; postrider-lda -n shows them".to_owned()))
@@ -137,7 +144,7 @@ fn start_log(settings: &Settings, to_stderr: bool, environment: Environment<'_>)
 
 fn deliver(invocation: &Invocation, options: &Deliver, environment: Environment<'_>) -> Result<u8, Failure> {
     let now = base::clock::since_epoch();
-    let settings = settings(invocation, options)?;
+    let settings = settings(invocation)?;
     start_log(&settings, options.log_to_stderr, environment);
     let temporary = |text: String| (exit::TEMPFAIL, text);
     let user = user(&settings, options, environment)?;
@@ -159,7 +166,33 @@ fn deliver(invocation: &Invocation, options: &Deliver, environment: Environment<
         now,
     };
     let outcome = pipeline::deliver(&delivery, &boxes, &mut message);
+    if let Outcome::Rejected { reason, quota } = &outcome
+        && settings.bounce
+        && !options.reject_by_status
+    {
+        return bounced(&delivery, &message, reason, *quota);
+    }
     Ok(end(&outcome))
+}
+
+/// Answers a rejection in Postfix's place (`lda_rejection = "bounce"`).
+fn bounced(delivery: &Delivery<'_>, message: &Message, reason: &str, quota: bool) -> Result<u8, Failure> {
+    let facts = Facts::of(message.head(), message.size(), message.virtual_size());
+    if !bounce::may_be_answered(delivery.envelope, message.head()) {
+        report::line(delivery, &facts, "rejected, but its sender is not to be answered: discarded");
+        return Ok(0);
+    }
+    match bounce::send(delivery, message.head(), reason, quota) {
+        Ok(()) => {
+            report::line(
+                delivery,
+                &facts,
+                &format!("rejected: {}", base::log::escaped(reason.as_bytes(), 500)),
+            );
+            Ok(0)
+        }
+        Err(text) => Err((exit::TEMPFAIL, text)),
+    }
 }
 
 /// Tells Postfix what it cannot see from the exit code.

@@ -14,7 +14,7 @@ pub const USER: u32 = 5000;
 /// The user `joe` with a home of his own.
 pub struct Lab {
     /// What is unmounted before the folder is removed.
-    pub disk: Option<Box<dyn std::any::Any>>,
+    pub disk: Option<Box<dyn std::any::Any + Send + Sync>>,
     pub scratch: Scratch,
     home: PathBuf,
     pub conf: PathBuf,

@@ -2,12 +2,12 @@
 //!
 //! `LONG=1` runs the long forms: 1,000 kills and 60 s of delivery beside Dovecot.
 
-//mod beside_dovecot;
+mod beside_dovecot;
 mod disk;
 mod faults;
 mod input;
 mod kills;
 mod lab;
-//mod power;
-//mod under_postfix;
+mod power;
+mod under_postfix;
 mod users;

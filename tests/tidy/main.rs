@@ -17,7 +17,17 @@ const ADDRESSES: &[(&str, &[&str])] = &[
     ("hickory_resolver", &["milter/src/dns/mod.rs"]),
     ("aws_lc_rs", &["milter/src/dkim/crypto.rs", "milter/src/dkim/crypto/", "sasl-auth/src/"]),
     ("mail_auth", &["tests/"]),
-    ("clap", &["milter/src/cli.rs", "policyd/src/cli.rs", "sasl-auth/src/cli.rs"]),
+    (
+        "clap",
+        &[
+            "lda/src/cli.rs",
+            "lda/src/lmtp/cli.rs",
+            "lda/src/sieve/tools.rs",
+            "milter/src/cli.rs",
+            "policyd/src/cli.rs",
+            "sasl-auth/src/cli.rs",
+        ],
+    ),
     ("hashbrown", &["policyd/src/store/table.rs"]),
     ("jiff", &["policyd/src/timezone.rs"]),
     ("redb", &["policyd/src/store/file.rs"]),
@@ -29,9 +39,20 @@ const ADDRESSES: &[(&str, &[&str])] = &[
     ("ldap3", &["sasl-auth/src/ldap/"]),
     ("maxminddb", &["sasl-auth/src/country.rs"]),
     ("md4", &["sasl-auth/src/password/"]),
-    ("md5", &["sasl-auth/src/password/", "sasl-auth/src/mechanism/", "sasl-auth/src/variables/filter.rs"]),
+    (
+        "md5",
+        &[
+            "sasl-auth/src/password/",
+            "sasl-auth/src/mechanism/",
+            "sasl-auth/src/variables/filter.rs",
+            "lda/src/variables.rs",
+        ],
+    ),
     ("pam_client2", &["sasl-auth/src/passdb/pam/"]),
-    ("prometheus_client", &["policyd/src/metrics.rs", "sasl-auth/src/metrics.rs"]),
+    (
+        "prometheus_client",
+        &["lda/src/lmtp/metrics.rs", "policyd/src/metrics.rs", "sasl-auth/src/metrics.rs"],
+    ),
     ("reqwest", &["sasl-auth/src/oauth/"]),
     ("rpassword", &["sasl-auth/src/main.rs"]),
     ("sqlx", &["sasl-auth/src/sql/"]),
@@ -43,6 +64,7 @@ const ADDRESSES: &[(&str, &[&str])] = &[
         "nix",
         &[
             "base/src/service/",
+            "lda/src/",
             "milter/src/main.rs",
             "milter/src/keys/",
             "milter/src/keys.rs",
@@ -58,6 +80,7 @@ const ADDRESSES: &[(&str, &[&str])] = &[
     (
         "proptest",
         &[
+            "lda/src/",
             "milter/src/dkim/",
             "milter/src/config/",
             "milter/src/table/",

@@ -41,7 +41,7 @@ pub(super) fn master_cf(builder: &Builder<'_>, smtp: u16, submission: u16) -> St
     for option in SUBMISSION.iter().copied().chain(builder.submission.iter().map(String::as_str)) {
         writeln!(text, "  -o {{ {option} }}").unwrap();
     }
-    text + MASTER
+    text + MASTER + &builder.master
 }
 
 /// Makes a key and a certificate that it signs itself, and returns the file with both.
