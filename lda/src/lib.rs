@@ -4,6 +4,8 @@
 //! gives each connection a thread.
 #![doc(html_no_source)]
 
+pub mod check_user;
+pub mod cli;
 pub mod config;
 pub mod envelope;
 pub mod lmtp;
@@ -13,6 +15,7 @@ pub mod message;
 pub mod outcome;
 pub mod pipeline;
 pub mod plan;
+pub mod program;
 pub mod quota;
 pub mod recipient;
 pub mod report;

@@ -47,7 +47,7 @@ impl Grace {
                 .trim()
                 .parse()
                 .map(Self::Percent)
-                .map_err(|_| format!("{text:?} is no percentage"));
+                .map_err(|_no_number| format!("{text:?} is no percentage"));
         }
         size(text, 1).map(Self::Bytes).ok_or_else(|| format!("{text:?} is no size"))
     }
@@ -208,7 +208,7 @@ fn change(text: &str, unit: u64, whole: &str) -> Result<Change, String> {
     };
     let number = digits.trim_end_matches('%');
     if number.len() < digits.len() {
-        let percent: u32 = number.parse().map_err(|_| wrong())?;
+        let percent: u32 = number.parse().map_err(|_no_number| wrong())?;
         return Ok(match sign {
             Some(sign) => Change::ByPercent(i64::from(percent) * sign),
             None => Change::Percent(u64::from(percent)),
@@ -216,7 +216,7 @@ fn change(text: &str, unit: u64, whole: &str) -> Result<Change, String> {
     }
     let amount = size(digits, unit).ok_or_else(wrong)?;
     Ok(match sign {
-        Some(sign) => Change::By(i64::try_from(amount).map_err(|_| wrong())? * sign),
+        Some(sign) => Change::By(i64::try_from(amount).map_err(|_no_number| wrong())? * sign),
         None => Change::To(amount),
     })
 }

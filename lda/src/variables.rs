@@ -14,7 +14,7 @@ pub struct Template {
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Piece {
     Literal(String),
-    Variable { name: Name, steps: Vec<Step>, offset: usize, from_end: bool, width: usize },
+    Variable { name: Name, steps: Vec<Step> },
 }
 
 /// What a variable stands for.
@@ -155,19 +155,12 @@ impl Template {
         for piece in &self.pieces {
             match piece {
                 Piece::Literal(text) => out.push_str(text),
-                Piece::Variable { name, steps, offset, from_end, width } => {
+                Piece::Variable { name, steps } => {
                     let mut value = name.value(values);
                     for step in steps {
                         value = Cow::Owned(step.apply(&value));
                     }
-                    let start = match (*from_end, value.len()) {
-                        (true, length) if length > *offset => length - offset,
-                        (true, _) => 0,
-                        (false, length) => length.min(*offset),
-                    };
-                    let end = if *width == 0 { value.len() } else { value.len().min(start + width) };
-                    let cut = value.as_bytes().get(start..end).unwrap_or_default();
-                    out.push_str(&String::from_utf8_lossy(cut));
+                    out.push_str(&value);
                 }
             }
         }
@@ -254,12 +247,11 @@ fn pjw(value: &str) -> u64 {
 /// One variable, behind its `%`, and what follows it.
 fn variable(text: &str) -> Result<(Piece, &str), String> {
     let mut rest = text;
-    let from_end = take(&mut rest, '-');
     let first = number(&mut rest);
-    let (offset, width) = if take(&mut rest, '.') { (first, number(&mut rest)) } else { (0, first) };
+    // One number is the width; with a dot, the offset stands before it.
+    let (mut offset, mut width) = if take(&mut rest, '.') { (first, number(&mut rest)) } else { (0, first) };
     let mut steps = Vec::new();
-    let (mut offset, mut width) = (offset, width);
-    loop {
+    let name = loop {
         let Some(letter) = rest.chars().next() else {
             return Err("a % without a variable behind it; write %%".to_owned());
         };
@@ -272,21 +264,22 @@ fn variable(text: &str) -> Result<(Piece, &str), String> {
             'M' => steps.push(Step::Md5),
             'H' | 'N' => {
                 let modulus = u64::try_from(width).unwrap_or(0);
-                steps.push(Step::Bucket { md5: letter == 'N', digits: offset, modulus });
+                let digits = usize::try_from(offset).unwrap_or(0);
+                steps.push(Step::Bucket { md5: letter == 'N', digits, modulus });
                 (offset, width) = (0, 0);
             }
             '{' => {
                 let (inside, after) = rest.split_once('}').ok_or("a %{ without its }")?;
-                let name = filters(inside, &mut steps)?;
-                return Ok((Piece::Variable { name, steps, offset, from_end, width }, after));
+                rest = after;
+                break filters(inside, &mut steps)?;
             }
-            letter => {
-                let mut buffer = [0; 4];
-                let name = named(letter.encode_utf8(&mut buffer))?;
-                return Ok((Piece::Variable { name, steps, offset, from_end, width }, rest));
-            }
+            letter => break named(letter.encode_utf8(&mut [0; 4]))?,
         }
+    };
+    if (offset, width) != (0, 0) {
+        steps.push(Step::Substring { offset, length: Some(width).filter(|width| *width != 0) });
     }
+    Ok((Piece::Variable { name, steps }, rest))
 }
 
 /// `name | filter | filter(arguments)`.
@@ -336,12 +329,14 @@ fn take(rest: &mut &str, wanted: char) -> bool {
     }
 }
 
-/// A number of at most five digits; 0 without one.
-fn number(rest: &mut &str) -> usize {
+/// A number of at most five digits, perhaps below zero; 0 without one.
+fn number(rest: &mut &str) -> i64 {
+    let negative = take(rest, '-');
     let length = rest.bytes().take_while(u8::is_ascii_digit).take(5).count();
     let (digits, after) = rest.split_at_checked(length).unwrap_or(("", rest));
     *rest = after;
-    digits.parse().unwrap_or(0)
+    let number: i64 = digits.parse().unwrap_or(0);
+    if negative { -number } else { number }
 }
 
 #[cfg(test)]
@@ -363,7 +358,8 @@ mod tests {
             ("%{user|domain|upper}", "EXAMPLE.COM"),
             ("%h/M", "/home/joe/M"),
             ("%1n/%1.1n", "J/o"),
-            ("%-2n", "oe"),
+            ("%-2.0n", "oe"),
+            ("%-1n", "Jo"),
             ("%i%%", "1000%"),
             ("%{user|substr(0,3)}", "Joe"),
             ("%{gid|default(\"x\")}", "x"),

@@ -34,7 +34,7 @@ struct Logger {
 }
 
 /// Beginnings of the names of our own crates.
-const OURS: [&str; 5] = ["base", "lda", "milter", "postrider", "sasl_auth"];
+const OURS: [&str; 6] = ["base", "lda", "milter", "policyd", "postrider", "sasl_auth"];
 
 static LOGGER: OnceLock<Logger> = OnceLock::new();
 
@@ -43,11 +43,13 @@ static LOGGER: OnceLock<Logger> = OnceLock::new();
 /// Only the first call in a process has an effect; later ones change the level alone, which is
 /// what a reload needs.
 pub fn start(sink: Sink, ident: &str, level: LevelFilter) {
+    start_plain(sink, &format!("{ident}[{}]", std::process::id()), level);
+}
+
+/// As [`start`], with a tag that is written as it is: the program's own lines hold the process.
+pub fn start_plain(sink: Sink, tag: &str, level: LevelFilter) {
     let colour = matches!(sink, Sink::Stderr) && std::io::stderr().is_terminal();
-    let logger = LOGGER.get_or_init(|| {
-        let tag = format!("{ident}[{}]", std::process::id());
-        Logger { sink, tag, colour }
-    });
+    let logger = LOGGER.get_or_init(|| Logger { sink, tag: tag.to_owned(), colour });
     // A second logger is refused by the facade; the first one goes on working.
     drop(log::set_logger(logger));
     set_level(level);

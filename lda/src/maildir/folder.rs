@@ -139,7 +139,7 @@ fn base64(units: &[u16], out: &mut String) {
     const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+,";
     let (mut bits, mut count) = (0_u32, 0);
     let mut push = |value: u32| {
-        out.push(char::from(DIGITS.get(usize::try_from(value & 63).unwrap_or(0)).copied().unwrap_or(b'A')))
+        out.push(char::from(DIGITS.get(usize::try_from(value & 63).unwrap_or(0)).copied().unwrap_or(b'A')));
     };
     for unit in units {
         bits = bits << 16 | u32::from(*unit);

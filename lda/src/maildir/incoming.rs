@@ -280,22 +280,14 @@ impl Incoming {
         let origin = Origin::of(&self.head);
         let mut earlier = None;
         if let Some(origin) = origin {
-            let path = self.tmp.join(origin.base(&[&self.key], boxes.hostname()).as_str());
-            // A second round when the earlier file was of no use, or is gone meanwhile.
-            for _ in 0..3 {
-                match create(boxes, &path) {
-                    Ok(file) => {
-                        // Nobody else can hold a lock on it; where there are no locks, names are enough.
-                        let _best_effort = rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive);
+            let base = origin.base(&[&self.key], boxes.hostname());
+            // The second name is for when the first is held by an earlier attempt: that of a third has to find it.
+            for path in [self.tmp.join(base.as_str()), self.tmp.join(format!("{}.again", base.as_str()))] {
+                match claim(boxes, &path)? {
+                    Claim::Ours(file) => {
                         return Ok(Open { file, path, origin: Some(origin), earlier, keep: false });
                     }
-                    Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-                        earlier = inspect(&path)?;
-                        if earlier.is_some() {
-                            break;
-                        }
-                    }
-                    Err(error) => return Err(StoreError::io("open", &path)(error)),
+                    Claim::Earlier(found) => earlier = earlier.or(Some(found)),
                 }
             }
         }
@@ -325,6 +317,35 @@ fn create(boxes: &Mailboxes, path: &Path) -> io::Result<File> {
         }
         other => other,
     }
+}
+
+/// What is behind a name in `tmp` that each attempt uses.
+enum Claim {
+    /// A new file, locked.
+    Ours(File),
+    /// A message that an earlier attempt has put into a folder.
+    Earlier(Earlier),
+}
+
+/// Opens a new file at `path`, or what an earlier attempt left there.
+fn claim(boxes: &Mailboxes, path: &Path) -> Result<Claim, StoreError> {
+    // Once more when the earlier file was of no use, or is gone meanwhile.
+    for _ in 0..3 {
+        match create(boxes, path) {
+            Ok(file) => {
+                // Nobody else can hold a lock on it; where there are no locks, names are enough.
+                let _best_effort = rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive);
+                return Ok(Claim::Ours(file));
+            }
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                if let Some(earlier) = inspect(path)? {
+                    return Ok(Claim::Earlier(earlier));
+                }
+            }
+            Err(error) => return Err(StoreError::io("open", path)(error)),
+        }
+    }
+    Err(StoreError::Busy(path.to_owned()))
 }
 
 /// What an earlier attempt left at `path`: nothing of use (and then it is removed), or a message that is in a

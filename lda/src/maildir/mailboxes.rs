@@ -168,8 +168,10 @@ impl Mailboxes {
         }
         if made && self.sync {
             sync_directory(&folder.path)?;
-            if let Some(parent) = folder.path.parent() {
-                sync_directory(parent)?;
+            match folder.path.parent().map_or(Ok(()), sync_directory) {
+                // A directory that may be passed through but not read cannot be synced.
+                Err(StoreError::Io { error, .. }) if error.kind() == io::ErrorKind::PermissionDenied => {}
+                other => other?,
             }
         }
         Ok(made)

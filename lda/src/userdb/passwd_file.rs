@@ -23,10 +23,7 @@ pub(super) fn look_up(path: &Template, key: &str, values: &Values<'_>) -> Answer
 
 /// The first line of this user.
 fn find(path: &str, key: &str) -> io::Result<Option<Vec<u8>>> {
-    let file = match File::open(path) {
-        Ok(file) => file,
-        Err(error) => return Err(error),
-    };
+    let file = File::open(path)?;
     let mut reader = BufReader::with_capacity(64 * 1024, file);
     let mut line = Vec::new();
     loop {

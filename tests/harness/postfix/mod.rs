@@ -40,6 +40,7 @@ pub struct Builder<'a> {
     transport: String,
     milters: Vec<String>,
     main: String,
+    master: String,
     submission: Vec<String>,
 }
 
@@ -70,6 +71,14 @@ impl<'a> Builder<'a> {
     pub fn main(mut self, line: &str) -> Self {
         self.main.push_str(line);
         self.main.push('\n');
+        self
+    }
+
+    /// Adds a line to master.cf: a transport of its own.
+    #[must_use]
+    pub fn service(mut self, line: &str) -> Self {
+        self.master.push_str(line);
+        self.master.push('\n');
         self
     }
 
@@ -140,6 +149,7 @@ impl Postfix {
             transport: String::new(),
             milters: Vec::new(),
             main: String::new(),
+            master: String::new(),
             submission: Vec::new(),
         }
     }
@@ -225,7 +235,7 @@ impl Postfix {
     pub fn change(&self, line: &str) {
         let path = self.folder.join("etc/main.cf");
         let text = fs::read_to_string(&path).unwrap();
-        write_settled(&path, &(text + line + "\n"));
+        write_settled(&path, &conf::settled(&text, line));
         self.run("reload");
     }
 
