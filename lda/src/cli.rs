@@ -43,8 +43,6 @@ pub struct Deliver {
     pub reject_by_status: bool,
     /// `-p`: the file that holds the message.
     pub path: Option<PathBuf>,
-    /// `-k`: programs that are started keep our environment.
-    pub keep_environment: bool,
     /// `-L`: log to standard error.
     pub log_to_stderr: bool,
 }
@@ -88,7 +86,7 @@ fn command() -> Command {
             option("mailbox", 'm', "FOLDER", "deliver into this folder; empty: INBOX"),
             option("path", 'p', "FILE", "read the message from this file").value_parser(value_parser!(PathBuf)),
             flag("status", "tell rejections by exit status 77, never by a bounce").short('e'),
-            flag("keep", "let programs that are started keep the environment").short('k'),
+            flag("keep", "taken for dovecot-lda's sake: programs that are started get a clean environment all the same").short('k'),
             flag("stderr", "log to standard error").short('L'),
             option("set", 'o', "NAME=VALUE", "set this, whatever the configuration says").action(ArgAction::Append),
             Arg::new("config")
@@ -150,7 +148,6 @@ fn invocation(matches: &ArgMatches) -> Result<Invocation, Usage> {
             mailbox: text("mailbox").filter(|name| !name.is_empty()),
             reject_by_status: matches.get_flag("status"),
             path: matches.get_one("path").cloned(),
-            keep_environment: matches.get_flag("keep"),
             log_to_stderr: matches.get_flag("stderr"),
         }))
     };
@@ -183,7 +180,7 @@ mod tests {
             (all.recipient.as_deref(), all.original_recipient.as_deref()),
             (Some("-r@x"), Some("a@x"))
         );
-        assert!(all.reject_by_status && all.keep_environment);
+        assert!(all.reject_by_status);
         assert_eq!(all.path, Some("/f".into()));
         assert_eq!(delivery(&["-m", ""]).mailbox, None);
         assert_eq!(delivery(&["-f", "a", "-f", "b"]).sender.as_deref(), Some("b"));

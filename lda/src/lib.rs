@@ -20,5 +20,6 @@ pub mod quota;
 pub mod recipient;
 pub mod report;
 pub mod sieve;
+pub mod submit;
 pub mod userdb;
 pub mod variables;

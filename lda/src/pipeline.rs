@@ -98,6 +98,7 @@ fn carry_out(
                 return Outcome::Rejected { reason: reason.clone(), quota: false };
             }
             Step::Send(sending) => match sieve::send(delivery, sending, message) {
+                Ok(()) if sending.logged.is_empty() => {}
                 Ok(()) => said.push(sending.logged.clone()),
                 Err(error) => {
                     report::warning(delivery, facts, &error);

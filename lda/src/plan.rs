@@ -38,11 +38,13 @@ pub struct Store {
 pub struct Sending {
     /// The envelope sender; empty for `<>`.
     pub sender: String,
-    /// The recipients.
+    /// The recipients. With none, nothing is sent: it is only remembered.
     pub recipients: Vec<String>,
     /// The whole message; `None`: the one that is delivered, as it is.
     pub content: Option<Vec<u8>>,
-    /// What the log says when it has been sent: `forwarded to <joe@a.example>`.
+    /// Where the message that is delivered goes on behind `content`, as a byte of its file; `None`: not at all.
+    pub rest_at: Option<u64>,
+    /// What the log says when it has been sent; empty for nothing: `forwarded to <joe@a.example>`.
     pub logged: String,
     /// What is remembered when it has been sent, so that it is not sent again: the key and the second until which.
     pub remember: Option<(Vec<u8>, u64)>,

@@ -21,6 +21,7 @@ use crate::outcome::Outcome;
 use crate::pipeline::{self, Delivery};
 use crate::recipient::{self, NoUser, User};
 use crate::report;
+use crate::sieve;
 use crate::userdb::Fields;
 
 /// The longest configuration that is read.
@@ -35,7 +36,12 @@ type Failure = (u8, String);
 pub type Environment<'a> = &'a dyn Fn(&str) -> Option<String>;
 
 /// Does what the command line asks for, and gives the exit code.
-pub fn run(arguments: impl IntoIterator<Item = OsString>, environment: Environment<'_>) -> u8 {
+#[must_use]
+pub fn run(arguments: Vec<OsString>, environment: Environment<'_>) -> u8 {
+    let (mut out, mut err) = (std::io::stdout(), std::io::stderr());
+    if let Some(code) = sieve::tools::run(&arguments, base::clock::since_epoch(), &mut out, &mut err) {
+        return code;
+    }
     let invocation = match cli::read(arguments) {
         Ok(invocation) => invocation,
         Err(cli::Usage(text)) => {
@@ -112,10 +118,10 @@ fn load(invocation: &Invocation) -> Result<Loaded, String> {
 }
 
 /// The settings of a delivery. A mistake in them is no reason to bounce mail.
-fn settings(invocation: &Invocation, options: &Deliver) -> Result<Settings, Failure> {
+fn settings(invocation: &Invocation) -> Result<Settings, Failure> {
     let loaded = load(invocation).map_err(|text| (exit::TEMPFAIL, text))?;
     match loaded.settings {
-        Some(settings) => Ok(Settings { keep_environment: options.keep_environment, ..settings }),
+        Some(settings) => Ok(settings),
         None => {
             say(&loaded.report.to_string());
             Err((exit::TEMPFAIL, "the configuration has mistakes; postrider-lda -n shows them".to_owned()))
@@ -137,7 +143,7 @@ fn start_log(settings: &Settings, to_stderr: bool, environment: Environment<'_>)
 
 fn deliver(invocation: &Invocation, options: &Deliver, environment: Environment<'_>) -> Result<u8, Failure> {
     let now = base::clock::since_epoch();
-    let settings = settings(invocation, options)?;
+    let settings = settings(invocation)?;
     start_log(&settings, options.log_to_stderr, environment);
     let temporary = |text: String| (exit::TEMPFAIL, text);
     let user = user(&settings, options, environment)?;

@@ -39,7 +39,6 @@ pub(super) fn settings(document: &Document, report: &mut Report) -> Settings {
         quota_full_tempfail: top.boolean("quota_full_tempfail"),
         save_crlf: top.boolean("mail_save_crlf"),
         fsync: text("mail_fsync") != "never",
-        keep_environment: false,
         deliver_log_format: text("deliver_log_format"),
         quota: quota(document.section("quota"), report),
         lmtp: lmtp(document.section("lmtp"), report),

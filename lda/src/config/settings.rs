@@ -45,8 +45,6 @@ pub struct Settings {
     pub save_crlf: bool,
     /// Whether files and directories are synced.
     pub fsync: bool,
-    /// Programs that are started keep our environment (`-k`).
-    pub keep_environment: bool,
     /// The line of each delivery.
     pub deliver_log_format: String,
     /// Limits of mailboxes.

@@ -105,16 +105,16 @@ impl Message {
         self.virtual_size
     }
 
-    /// All of it, as it is on disk.
-    ///
-    /// # Errors
-    /// The file cannot be read.
-    pub fn bytes(&mut self) -> Result<Vec<u8>, StoreError> {
-        let path = &self.open.path;
-        let mut bytes = Vec::with_capacity(usize::try_from(self.size).unwrap_or(0));
-        self.open.file.seek(SeekFrom::Start(0)).map_err(StoreError::io("lseek", path))?;
-        self.open.file.read_to_end(&mut bytes).map_err(StoreError::io("read", path))?;
-        Ok(bytes)
+    /// Its size on disk without our own fields in front.
+    #[must_use]
+    pub fn own_size(&self) -> u64 {
+        self.size.saturating_sub(self.trace_size)
+    }
+
+    /// Its file, to be read by place: where it stands does not matter to us.
+    #[must_use]
+    pub fn file(&self) -> &File {
+        &self.open.file
     }
 
     /// Another file with the same message, for a mailbox of another owner or on another file system.

@@ -1,25 +1,33 @@
-//! Sieve scripts: what they say is to be done with a message.
+//! Sieve (RFC 5228): what a user's scripts say is to be done with a message.
+//!
+//! ```text
+//! script text ─ syntax ─ check (vocabulary, extensions) ─ rewrite ─► interpreter ─► actions ─► plan
+//! ```
+//!
+//! `delivery.rs` is the story; all up to the plan runs in a process of its own (`confine.rs`).
 
-use crate::maildir::{Mailboxes, Message};
-use crate::pipeline::Delivery;
-use crate::plan::{Plan, Sending};
+pub mod action;
+pub mod address;
+pub mod check;
+pub mod compose;
+pub mod confine;
+mod delivery;
+pub mod display;
+pub mod duplicates;
+pub mod evaluate;
+pub mod extensions;
+pub mod interpreter;
+pub mod library;
+pub mod mailto;
+pub mod options;
+pub mod plan;
+pub mod rewrite;
+pub mod syntax;
+pub mod tools;
+pub mod user_log;
+pub mod vacation;
+pub mod vocabulary;
+pub mod wire;
+pub mod zone;
 
-/// Runs the user's scripts. `Ok(None)` when there is no script: the message goes where it would go anyway.
-///
-/// # Errors
-/// A sentence for the log: the delivery is to be tried again.
-pub fn run(
-    _delivery: &Delivery<'_>,
-    _boxes: &Mailboxes,
-    _message: &mut Message,
-) -> Result<Option<Plan>, String> {
-    Ok(None)
-}
-
-/// Sends what a script wants sent, and remembers it.
-///
-/// # Errors
-/// A sentence for the log: it could not be sent.
-pub fn send(_delivery: &Delivery<'_>, _sending: &Sending, _message: &mut Message) -> Result<(), String> {
-    Err("sending is not built in yet".to_owned())
-}
+pub use self::delivery::{run, send};
