@@ -22,8 +22,17 @@ const ADDRESSES: &[(&str, &[&str])] = &[
     ("hickory_resolver", &["milter/src/dns/mod.rs"]),
     ("aws_lc_rs", &["milter/src/dkim/crypto.rs", "milter/src/dkim/crypto/", "sasl-auth/src/"]),
     ("mail_auth", &["tests/"]),
-    ("clap", &["milter/src/cli.rs", "sasl-auth/src/cli.rs"]),
     ("sieve_rs", &["lda/src/sieve/interpreter.rs"]),
+    (
+        "clap",
+        &[
+            "lda/src/cli.rs",
+            "lda/src/lmtp/cli.rs",
+            "lda/src/sieve/tools.rs",
+            "milter/src/cli.rs",
+            "sasl-auth/src/cli.rs",
+        ],
+    ),
     ("regex", &["milter/src/table/pattern.rs"]),
     ("argon2", &["sasl-auth/src/password/"]),
     ("jsonwebtoken", &["sasl-auth/src/oauth/", "sasl-auth/tests/"]),
@@ -31,9 +40,9 @@ const ADDRESSES: &[(&str, &[&str])] = &[
     ("ldap3", &["sasl-auth/src/ldap/"]),
     ("maxminddb", &["sasl-auth/src/country.rs"]),
     ("md4", &["sasl-auth/src/password/"]),
-    ("md5", &["sasl-auth/src/password/", "sasl-auth/src/mechanism/", "sasl-auth/src/variables/filter.rs"]),
+    ("md5", &["sasl-auth/src/password/", "sasl-auth/src/mechanism/", "sasl-auth/src/variables/filter.rs", "lda/src/variables.rs"]),
     ("pam_client2", &["sasl-auth/src/passdb/pam/"]),
-    ("prometheus_client", &["sasl-auth/src/metrics.rs"]),
+    ("prometheus_client", &["lda/src/lmtp/metrics.rs", "sasl-auth/src/metrics.rs"]),
     ("reqwest", &["sasl-auth/src/oauth/"]),
     ("rpassword", &["sasl-auth/src/main.rs"]),
     ("sqlx", &["sasl-auth/src/sql/"]),
@@ -45,6 +54,7 @@ const ADDRESSES: &[(&str, &[&str])] = &[
         "nix",
         &[
             "base/src/service/",
+            "lda/src/",
             "milter/src/main.rs",
             "milter/src/keys/",
             "milter/src/keys.rs",
@@ -60,6 +70,7 @@ const ADDRESSES: &[(&str, &[&str])] = &[
     (
         "proptest",
         &[
+            "lda/src/",
             "milter/src/dkim/",
             "milter/src/config/",
             "milter/src/table/",
