@@ -50,7 +50,7 @@ fn action(out: &mut String, step: &Step) {
             if let Some(from) = &vacation.from {
                 entry("from", from);
             }
-            entry("handle", vacation.handle.as_deref().unwrap_or(""));
+            line(out, &format!("    => handle  : {}", text_of(vacation.handle.as_deref().unwrap_or(""))));
             line(out, &format!("\nSTART MESSAGE\n{}\nEND MESSAGE", text_of(&vacation.reason)));
         }
         Step::Notify(found) => {
