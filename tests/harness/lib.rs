@@ -7,6 +7,7 @@
 //! | [`dns`] | a DNS server that answers, lies, is slow or silent as told |
 //! | [`keys`] | signing keys and their records |
 //! | [`auth`] | an auth server, ours or the reference, and a client of its protocol |
+//! | [`lmtp`] | an LMTP server, ours or the reference, and a client |
 //! | [`sasl`] | what a client says in a SASL exchange |
 //! | [`milter`] | a milter daemon, ours or the reference |
 //! | [`milter_client`] | the milter protocol, one step at a time, right or wrong |
@@ -49,6 +50,7 @@ mod daemon;
 pub mod dns;
 pub mod exim;
 pub mod keys;
+pub mod lmtp;
 pub mod mariadb;
 pub mod message;
 pub mod milter;
@@ -64,3 +66,4 @@ pub mod slapd;
 pub mod smtp_client;
 mod syslog;
 pub mod wait;
+mod watchdog;
