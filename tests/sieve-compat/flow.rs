@@ -5,11 +5,26 @@ use super::case::{Case, agree};
 #[test]
 fn branches() {
     agree(&[
-        Case::new("if", "require \"fileinto\"; if true { fileinto \"a\"; } elsif true { fileinto \"b\"; } else { fileinto \"c\"; }"),
-        Case::new("elsif", "require \"fileinto\"; if false { fileinto \"a\"; } elsif not false { fileinto \"b\"; } else { fileinto \"c\"; }"),
-        Case::new("else", "require \"fileinto\"; if anyof(false, not true) { fileinto \"a\"; } else { if allof(true, true) { fileinto \"c\"; } }"),
-        Case::new("size", "require \"fileinto\"; if size :over 10 { fileinto \"a\"; } if size :under 1K { fileinto \"b\"; } if size :over 1M { fileinto \"c\"; }"),
-        Case::new("exists", "require \"fileinto\"; if exists [\"to\",\"x-empty\"] { fileinto \"a\"; } if exists [\"to\",\"nonsense\"] { fileinto \"b\"; }"),
+        Case::new(
+            "if",
+            "require \"fileinto\"; if true { fileinto \"a\"; } elsif true { fileinto \"b\"; } else { fileinto \"c\"; }",
+        ),
+        Case::new(
+            "elsif",
+            "require \"fileinto\"; if false { fileinto \"a\"; } elsif not false { fileinto \"b\"; } else { fileinto \"c\"; }",
+        ),
+        Case::new(
+            "else",
+            "require \"fileinto\"; if anyof(false, not true) { fileinto \"a\"; } else { if allof(true, true) { fileinto \"c\"; } }",
+        ),
+        Case::new(
+            "size",
+            "require \"fileinto\"; if size :over 10 { fileinto \"a\"; } if size :under 1K { fileinto \"b\"; } if size :over 1M { fileinto \"c\"; }",
+        ),
+        Case::new(
+            "exists",
+            "require \"fileinto\"; if exists [\"to\",\"x-empty\"] { fileinto \"a\"; } if exists [\"to\",\"nonsense\"] { fileinto \"b\"; }",
+        ),
     ]);
 }
 
@@ -17,8 +32,14 @@ fn branches() {
 fn ihave_and_error() {
     agree(&[
         Case::new("known", "require [\"ihave\",\"fileinto\"]; if ihave \"copy\" { fileinto :copy \"a\"; }"),
-        Case::new("unknown", "require [\"ihave\",\"fileinto\"]; if ihave \"nonsense\" { nonsense; } else { fileinto \"b\"; }"),
-        Case::new("unknown in allof", "require [\"ihave\",\"fileinto\"]; if allof(ihave \"nonsense\", nonsense \"x\") { nonsense; } else { fileinto \"b\"; }"),
+        Case::new(
+            "unknown",
+            "require [\"ihave\",\"fileinto\"]; if ihave \"nonsense\" { nonsense; } else { fileinto \"b\"; }",
+        ),
+        Case::new(
+            "unknown in allof",
+            "require [\"ihave\",\"fileinto\"]; if allof(ihave \"nonsense\", nonsense \"x\") { nonsense; } else { fileinto \"b\"; }",
+        ),
         Case::new("not", "require [\"ihave\",\"fileinto\"]; if not ihave \"nonsense\" { fileinto \"b\"; }"),
         Case::new("error", "require [\"ihave\",\"fileinto\"]; fileinto \"a\"; error \"bah\";"),
     ]);
@@ -55,10 +76,25 @@ fn the_world() {
 #[test]
 fn edited_headers() {
     agree(&[
-        Case::new("added", "require [\"editheader\",\"fileinto\"]; addheader \"X-New\" \"1\"; if header \"x-new\" \"1\" { fileinto \"a\"; }"),
-        Case::new("deleted", "require [\"editheader\",\"fileinto\"]; deleteheader \"Subject\"; if not exists \"subject\" { fileinto \"a\"; }"),
-        Case::new("deleted by index", "require [\"editheader\",\"fileinto\"]; deleteheader :index 2 \"X-Multi\"; if header \"x-multi\" \"two\" { fileinto \"two\"; } if header \"x-multi\" \"three\" { fileinto \"three\"; }"),
-        Case::new("deleted by value", "require [\"editheader\",\"fileinto\"]; deleteheader :contains \"X-Multi\" \"t\"; if header \"x-multi\" \"two\" { fileinto \"two\"; } if header \"x-multi\" \"one\" { fileinto \"one\"; }"),
-        Case::new("protected", "require [\"editheader\",\"fileinto\"]; deleteheader \"Received\"; if exists \"received\" { fileinto \"a\"; }"),
+        Case::new(
+            "added",
+            "require [\"editheader\",\"fileinto\"]; addheader \"X-New\" \"1\"; if header \"x-new\" \"1\" { fileinto \"a\"; }",
+        ),
+        Case::new(
+            "deleted",
+            "require [\"editheader\",\"fileinto\"]; deleteheader \"Subject\"; if not exists \"subject\" { fileinto \"a\"; }",
+        ),
+        Case::new(
+            "deleted by index",
+            "require [\"editheader\",\"fileinto\"]; deleteheader :index 2 \"X-Multi\"; if header \"x-multi\" \"two\" { fileinto \"two\"; } if header \"x-multi\" \"three\" { fileinto \"three\"; }",
+        ),
+        Case::new(
+            "deleted by value",
+            "require [\"editheader\",\"fileinto\"]; deleteheader :contains \"X-Multi\" \"t\"; if header \"x-multi\" \"two\" { fileinto \"two\"; } if header \"x-multi\" \"one\" { fileinto \"one\"; }",
+        ),
+        Case::new(
+            "protected",
+            "require [\"editheader\",\"fileinto\"]; deleteheader \"Received\"; if exists \"received\" { fileinto \"a\"; }",
+        ),
     ]);
 }
