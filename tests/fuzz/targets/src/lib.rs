@@ -8,6 +8,7 @@ mod configuration;
 mod data_set;
 mod dkim;
 mod fields;
+mod lda;
 mod packets;
 
 pub use auth::{auth_configuration, auth_session, mechanism, passwd_file, stored_password, token, variables};
@@ -15,13 +16,14 @@ pub use configuration::configuration;
 pub use data_set::data_set;
 pub use dkim::{header_and_body, key_record, signature, tag_list};
 pub use fields::{address, authres};
+pub use lda::{delivered_message, lda_configuration, place, userdb_reply};
 pub use packets::packets;
 
 /// A target's name, which is also that of its folder of seeds, and the target.
 pub type Target = (&'static str, fn(&[u8]));
 
 /// All targets.
-pub const TARGETS: [Target; 16] = [
+pub const TARGETS: [Target; 20] = [
     ("packets", packets),
     ("tag_list", tag_list),
     ("signature", signature),
@@ -38,6 +40,10 @@ pub const TARGETS: [Target; 16] = [
     ("variables", variables),
     ("passwd_file", passwd_file),
     ("auth_configuration", auth_configuration),
+    ("delivered_message", delivered_message),
+    ("place", place),
+    ("lda_configuration", lda_configuration),
+    ("userdb_reply", userdb_reply),
 ];
 
 /// The first byte, which chooses among variants, and the rest.
