@@ -9,6 +9,7 @@ mod data_set;
 mod dkim;
 mod fields;
 mod lda;
+mod lmtp;
 mod packets;
 mod policyd;
 
@@ -19,13 +20,14 @@ pub use data_set::data_set;
 pub use dkim::{header_and_body, key_record, signature, tag_list};
 pub use fields::{address, authres};
 pub use lda::{delivered_message, lda_configuration, place, userdb_reply};
+pub use lmtp::lmtp_session;
 pub use packets::packets;
 
 /// A target's name, which is also that of its folder of seeds, and the target.
 pub type Target = (&'static str, fn(&[u8]));
 
 /// All targets.
-pub const TARGETS: [Target; 23] = [
+pub const TARGETS: &[Target] = &[
     ("packets", packets),
     ("tag_list", tag_list),
     ("signature", signature),
@@ -46,6 +48,7 @@ pub const TARGETS: [Target; 23] = [
     ("place", place),
     ("lda_configuration", lda_configuration),
     ("userdb_reply", userdb_reply),
+    ("lmtp_session", lmtp_session),
     ("policy_requests", policy_requests),
     ("policy_configuration", policy_configuration),
     ("policy_state", policy_state),

@@ -88,6 +88,31 @@ fn passwd_file() {
 }
 
 #[test]
+fn delivered_message() {
+    run("delivered_message", 5_000);
+}
+
+#[test]
+fn lda_configuration() {
+    run("lda_configuration", 1_000);
+}
+
+#[test]
+fn place() {
+    run("place", 20_000);
+}
+
+#[test]
+fn userdb_reply() {
+    run("userdb_reply", 20_000);
+}
+
+#[test]
+fn lmtp_session() {
+    run("lmtp_session", 20_000);
+}
+
+#[test]
 fn auth_configuration() {
     run("auth_configuration", 1_000);
 }
