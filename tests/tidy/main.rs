@@ -40,7 +40,15 @@ const ADDRESSES: &[(&str, &[&str])] = &[
     ("ldap3", &["sasl-auth/src/ldap/"]),
     ("maxminddb", &["sasl-auth/src/country.rs"]),
     ("md4", &["sasl-auth/src/password/"]),
-    ("md5", &["sasl-auth/src/password/", "sasl-auth/src/mechanism/", "sasl-auth/src/variables/filter.rs", "lda/src/variables.rs"]),
+    (
+        "md5",
+        &[
+            "sasl-auth/src/password/",
+            "sasl-auth/src/mechanism/",
+            "sasl-auth/src/variables/filter.rs",
+            "lda/src/variables.rs",
+        ],
+    ),
     ("pam_client2", &["sasl-auth/src/passdb/pam/"]),
     ("prometheus_client", &["lda/src/lmtp/metrics.rs", "sasl-auth/src/metrics.rs"]),
     ("reqwest", &["sasl-auth/src/oauth/"]),
