@@ -4,6 +4,7 @@
 //! gives each connection a thread.
 #![doc(html_no_source)]
 
+pub mod bounce;
 pub mod check_user;
 pub mod cli;
 pub mod config;

@@ -11,6 +11,7 @@ use base::config::Source;
 use base::exit;
 use base::log::{Facility, Sink, Syslog};
 
+use crate::bounce;
 use crate::cli::{self, Deliver, Invocation, Task};
 use crate::config::settings::Settings;
 use crate::config::{self, DEFAULT_PATH, Loaded};
@@ -20,7 +21,7 @@ use crate::message::{self, Header};
 use crate::outcome::Outcome;
 use crate::pipeline::{self, Delivery};
 use crate::recipient::{self, NoUser, User};
-use crate::report;
+use crate::report::{self, Facts};
 use crate::sieve;
 use crate::userdb::Fields;
 
@@ -165,7 +166,33 @@ fn deliver(invocation: &Invocation, options: &Deliver, environment: Environment<
         now,
     };
     let outcome = pipeline::deliver(&delivery, &boxes, &mut message);
+    if let Outcome::Rejected { reason, quota } = &outcome
+        && settings.bounce
+        && !options.reject_by_status
+    {
+        return bounced(&delivery, &message, reason, *quota);
+    }
     Ok(end(&outcome))
+}
+
+/// Answers a rejection in Postfix's place (`lda_rejection = "bounce"`).
+fn bounced(delivery: &Delivery<'_>, message: &Message, reason: &str, quota: bool) -> Result<u8, Failure> {
+    let facts = Facts::of(message.head(), message.size(), message.virtual_size());
+    if !bounce::may_be_answered(delivery.envelope, message.head()) {
+        report::line(delivery, &facts, "rejected, but its sender is not to be answered: discarded");
+        return Ok(0);
+    }
+    match bounce::send(delivery, message.head(), reason, quota) {
+        Ok(()) => {
+            report::line(
+                delivery,
+                &facts,
+                &format!("rejected: {}", base::log::escaped(reason.as_bytes(), 500)),
+            );
+            Ok(0)
+        }
+        Err(text) => Err((exit::TEMPFAIL, text)),
+    }
 }
 
 /// Tells Postfix what it cannot see from the exit code.

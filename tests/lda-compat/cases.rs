@@ -134,6 +134,43 @@ fn quota() {
     }
 }
 
+/// With `lda_rejection = "bounce"` ours sends the report, as dovecot-lda does: the same fields and parts.
+#[test]
+fn bounces_when_asked_for() {
+    let quota = Conf { quota: true, ..Conf::default() };
+    let seen = Agent::both(quota).map(|agent| {
+        let mut arguments = vec!["-d", "joe", "-f", "anna@b.example", "-a", "joe@a.example"];
+        let sendmail = agent.sendmail();
+        let sendmail = format!("sendmail_path={sendmail}");
+        arguments.extend(["-o", &sendmail]);
+        if agent.is_ours() {
+            arguments.extend(["-o", "lda_rejection=bounce"]);
+        }
+        let large = [MESSAGE, &b"0123456789abcde\n".repeat(3000)].concat();
+        let observed = agent.run(&arguments, &large);
+        assert_eq!(observed.code, Some(0), "{}", agent.log());
+        let (arguments, sent) = agent.sent();
+        assert!(arguments.contains("anna@b.example"), "{arguments}");
+        println!("{sent}");
+        let wanted = [
+            "To: <anna@b.example>",
+            "Subject: Rejected: hello",
+            "Your message to <joe@a.example> was automatically rejected:",
+            "Quota exceeded (mailbox for user is full)",
+            "Auto-Submitted: auto-replied (rejected)",
+            "Final-Recipient: rfc822; joe@a.example",
+            "report-type=delivery-status",
+            "Reporting-MTA: dns; host",
+            "Action: failed\nStatus: 5.2.2",
+            "Message-ID: <1@a.example>",
+            "From: anna@a.example",
+        ];
+        wanted.map(|part| (part, sent.contains(part)))
+    });
+    assert_eq!(seen[0], seen[1]);
+    assert!(seen[1].iter().all(|(_, there)| *there), "{:?}", seen[1]);
+}
+
 /// L2: a message that is there already is not put there once more.
 #[test]
 fn the_same_message_again() {

@@ -141,6 +141,22 @@ impl Agent {
         files(&self.root()).iter().map(of).collect()
     }
 
+    /// A sendmail that keeps what it gets.
+    pub fn sendmail(&self) -> String {
+        let path = self.home.join("sendmail");
+        let home = self.home.display();
+        fs::write(&path, format!("#!/bin/sh\necho \"$@\" > {home}/arguments\ncat > {home}/sent\n")).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+        path.display().to_string()
+    }
+
+    /// Its arguments and its input.
+    pub fn sent(&self) -> (String, String) {
+        let read =
+            |name: &str| fs::read_to_string(self.home.join(name)).unwrap_or_default().replace('\r', "");
+        (read("arguments"), read("sent"))
+    }
+
     /// Owner and mode of what lies at a path below the Maildir.
     pub fn mode(&self, below: &str) -> String {
         let found = fs::metadata(self.root().join(below)).unwrap_or_else(|error| panic!("{below}: {error}"));
