@@ -9,6 +9,7 @@ mod data_set;
 mod dkim;
 mod fields;
 mod packets;
+mod sieve;
 
 pub use auth::{auth_configuration, auth_session, mechanism, passwd_file, stored_password, token, variables};
 pub use configuration::configuration;
@@ -16,12 +17,13 @@ pub use data_set::data_set;
 pub use dkim::{header_and_body, key_record, signature, tag_list};
 pub use fields::{address, authres};
 pub use packets::packets;
+pub use sieve::{sieve_answer, sieve_script};
 
 /// A target's name, which is also that of its folder of seeds, and the target.
 pub type Target = (&'static str, fn(&[u8]));
 
 /// All targets.
-pub const TARGETS: [Target; 16] = [
+pub const TARGETS: [Target; 18] = [
     ("packets", packets),
     ("tag_list", tag_list),
     ("signature", signature),
@@ -38,6 +40,8 @@ pub const TARGETS: [Target; 16] = [
     ("variables", variables),
     ("passwd_file", passwd_file),
     ("auth_configuration", auth_configuration),
+    ("sieve_script", sieve_script),
+    ("sieve_answer", sieve_answer),
 ];
 
 /// The first byte, which chooses among variants, and the rest.
