@@ -3,6 +3,7 @@
 #![allow(clippy::disallowed_methods, reason = "a bench reads the clock and the environment")]
 
 mod dns;
+mod lda;
 mod measure;
 mod report;
 mod sasl;
@@ -23,13 +24,13 @@ use measure::{Case, MilterLoad, Work, size};
 use report::{Row, against};
 use subject::{Bench, Key, Subject};
 
-const USAGE: &str = "usage: bench [milter] [sasl] [--quick] [--rounds N] [--only TEXT] [--json FILE]
-  milter, sasl which of the services; both when none is named
+const USAGE: &str = "usage: bench [milter] [sasl] [lda] [--quick] [--rounds N] [--only TEXT] [--json FILE]
+  milter, sasl, lda  which of the services; all when none is named
   --quick      one round of short runs: to see that it works
   --rounds N   rounds of each case on both servers in turn (3)
   --only TEXT  only the cases whose title contains TEXT (\"memory\" is one)
   --json FILE  write all figures there as well
-environment: POSTRIDER_MILTER_BIN, OPENDKIM_BIN, POSTRIDER_SASL_AUTH_BIN,
+environment: POSTRIDER_MILTER_BIN, OPENDKIM_BIN, POSTRIDER_SASL_AUTH_BIN, POSTRIDER_LDA_BIN,
   SUBJECT=reference or ours: for sasl only this one";
 
 const SESSIONS: usize = 64;
@@ -40,6 +41,7 @@ const MIB_50: usize = 50 << 20;
 struct Options {
     milter: bool,
     sasl: bool,
+    lda: bool,
     quick: bool,
     rounds: usize,
     cpu_secs: f64,
@@ -69,6 +71,7 @@ fn read_options(arguments: &[String]) -> Result<Options, String> {
     let mut options = Options {
         milter: false,
         sasl: false,
+        lda: false,
         quick: false,
         rounds: 3,
         cpu_secs: 2.5,
@@ -81,9 +84,10 @@ fn read_options(arguments: &[String]) -> Result<Options, String> {
             "--quick" => (options.quick, options.rounds, options.cpu_secs) = (true, 1, 0.5),
             "milter" => options.milter = true,
             "sasl" => options.sasl = true,
+            "lda" => options.lda = true,
             _ => {}
         }
-        if matches!(name.as_str(), "--quick" | "milter" | "sasl") {
+        if matches!(name.as_str(), "--quick" | "milter" | "sasl" | "lda") {
             continue;
         }
         let value = rest.next().ok_or_else(String::new)?;
@@ -94,8 +98,8 @@ fn read_options(arguments: &[String]) -> Result<Options, String> {
             _ => return Err(format!("unknown option {name}\n")),
         }
     }
-    if !options.milter && !options.sasl {
-        (options.milter, options.sasl) = (true, true);
+    if !options.milter && !options.sasl && !options.lda {
+        (options.milter, options.sasl, options.lda) = (true, true, true);
     }
     if options.rounds == 0 { Err("--rounds 0 measures nothing\n".into()) } else { Ok(options) }
 }
@@ -127,8 +131,9 @@ fn run(options: &Options) -> Result<(), Box<dyn Error>> {
     let milter = if options.milter { milter(options)? } else { Value::Null };
     let sasl =
         if options.sasl { sasl::run(options.rounds, options.quick, &options.only)? } else { Value::Null };
+    let lda = if options.lda { lda::run(options.rounds, options.quick, &options.only)? } else { Value::Null };
     if let Some(file) = &options.json {
-        let all = json!({ "machine": machine(), "milter": milter, "sasl": sasl });
+        let all = json!({ "machine": machine(), "milter": milter, "sasl": sasl, "lda": lda });
         fs::write(file, format!("{all:#}\n")).map_err(|e| format!("{}: {e}", file.display()))?;
     }
     Ok(())

@@ -4,6 +4,7 @@
 //! one report.
 
 mod build;
+pub mod man;
 pub mod parameters;
 pub mod settings;
 
