@@ -101,7 +101,7 @@ impl Lab {
     }
 
     pub fn command(&self) -> Command {
-        let mut command = Command::new(program());
+        let mut command = Command::new(program("postrider-lda"));
         command.arg("-c").arg(self.scratch.file("lda.toml")).args(["-d", "joe@b.example", "-L"]);
         command
     }
@@ -142,9 +142,10 @@ pub fn ended(output: Output) -> (i32, String) {
     (output.status.code().unwrap_or(-1), said)
 }
 
-fn program() -> PathBuf {
+/// A program under test.
+pub fn program(name: &str) -> PathBuf {
     let test = std::env::current_exe().unwrap();
-    let program = test.parent().unwrap().parent().unwrap().join("postrider-lda");
+    let program = test.parent().unwrap().parent().unwrap().join(name);
     assert!(program.exists(), "{} is missing: cargo build --workspace --bins", program.display());
     program
 }

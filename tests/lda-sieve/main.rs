@@ -5,4 +5,5 @@ mod answers;
 mod faults;
 mod folders;
 mod lab;
+mod lmtp;
 mod redirects;
