@@ -11,6 +11,7 @@ mod fields;
 mod lda;
 mod lmtp;
 mod packets;
+mod sieve;
 mod policyd;
 
 pub use self::policyd::{policy_configuration, policy_requests, policy_state};
@@ -22,6 +23,7 @@ pub use fields::{address, authres};
 pub use lda::{delivered_message, lda_configuration, place, userdb_reply};
 pub use lmtp::lmtp_session;
 pub use packets::packets;
+pub use sieve::{sieve_answer, sieve_script};
 
 /// A target's name, which is also that of its folder of seeds, and the target.
 pub type Target = (&'static str, fn(&[u8]));
@@ -44,6 +46,8 @@ pub const TARGETS: &[Target] = &[
     ("variables", variables),
     ("passwd_file", passwd_file),
     ("auth_configuration", auth_configuration),
+    ("sieve_script", sieve_script),
+    ("sieve_answer", sieve_answer),
     ("delivered_message", delivered_message),
     ("place", place),
     ("lda_configuration", lda_configuration),
