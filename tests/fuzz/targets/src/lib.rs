@@ -11,8 +11,8 @@ mod fields;
 mod lda;
 mod lmtp;
 mod packets;
-mod sieve;
 mod policyd;
+mod sieve;
 
 pub use self::policyd::{policy_configuration, policy_requests, policy_state};
 pub use auth::{auth_configuration, auth_session, mechanism, passwd_file, stored_password, token, variables};
