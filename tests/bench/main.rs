@@ -24,7 +24,8 @@ use measure::{Case, MilterLoad, Work, size};
 use report::{Row, against};
 use subject::{Bench, Key, Subject};
 
-const USAGE: &str = "usage: bench [milter] [sasl] [policyd] [--quick] [--rounds N] [--only TEXT] [--json FILE]
+const USAGE: &str =
+    "usage: bench [milter] [sasl] [policyd] [--quick] [--rounds N] [--only TEXT] [--json FILE]
   milter, sasl, policyd which of the services; all when none is named
   --quick      one round of short runs: to see that it works
   --rounds N   rounds of each case on both servers in turn (3)

@@ -170,7 +170,18 @@ fn start(subject: Subject, scratch: &Scratch, name: &str) -> Result<Server, Box<
                         id=C2; client_address=~/./; action=rate(client_address/5000000/86400/450 4.7.1 limit)\n\
                         id=OK; action=DUNNO\n";
             command.arg("-f").arg(file("rules", text.to_owned())?);
-            command.args(["-i", "127.0.0.1", "-p", &port.to_string(), "-u", "root", "-g", "root", "-I", "--shortlog"]);
+            command.args([
+                "-i",
+                "127.0.0.1",
+                "-p",
+                &port.to_string(),
+                "-u",
+                "root",
+                "-g",
+                "root",
+                "-I",
+                "--shortlog",
+            ]);
             command
         }
         Subject::Postgrey => {
@@ -215,7 +226,13 @@ fn load(at: &At, requests: u64, users: u64, state: &'static str) -> Result<Vec<D
                         // Spread as users are, the same ones never at once.
                         let user = format!("user{}@d{}.example", number * 7919 % users, number % 50);
                         let instance = format!("{started:x}.{number:x}");
-                        let asked = Asked { state, instance: &instance, user: &user, recipient: "b@b.example", count: 1 };
+                        let asked = Asked {
+                            state,
+                            instance: &instance,
+                            user: &user,
+                            recipient: "b@b.example",
+                            count: 1,
+                        };
                         let bytes = asked.to_bytes();
                         let began = Instant::now();
                         stream.write_all(&bytes)?;
@@ -253,7 +270,8 @@ fn measure(subject: Subject, scratch: &Scratch, name: &str, quick: bool) -> Resu
     let requests = subject.requests(quick);
     load(&server.at, requests / 10, USERS, state).map_err(|error| format!("{}: {error}", subject.name()))?;
     let (before, began) = (CpuTime::of(pid)?, Instant::now());
-    let took = load(&server.at, requests, USERS, state).map_err(|error| format!("{}: {error}", subject.name()))?;
+    let took =
+        load(&server.at, requests, USERS, state).map_err(|error| format!("{}: {error}", subject.name()))?;
     let (used, elapsed) = (CpuTime::of(pid)?.since(before), began.elapsed());
     let at = |part: f64| {
         let place = (took.len() as f64 * part) as usize;
@@ -269,13 +287,21 @@ fn measure(subject: Subject, scratch: &Scratch, name: &str, quick: bool) -> Resu
 /// What a million keys and five thousand idle connections weigh, in MB.
 fn weigh(scratch: &Scratch, quick: bool) -> Result<(f64, f64), Box<dyn Error>> {
     let keys = if quick { 100_000 } else { 1_000_000 };
-    let text = OURS.split("[[limit]]\nname = \"domain\"").next().unwrap_or_default().replace("[[limit]]", "[[limit]]\nmax_keys = 2000000");
+    let text = OURS
+        .split("[[limit]]\nname = \"domain\"")
+        .next()
+        .unwrap_or_default()
+        .replace("[[limit]]", "[[limit]]\nmax_keys = 2000000");
     let text = text.replace("sasl_username", "sasl_username").replace("recipients", "messages");
     let folder = scratch.file("keys");
     fs::create_dir_all(&folder)?;
     fs::write(folder.join("conf"), text.replace("{dir}", &folder.display().to_string()))?;
     let mut child = Command::new(program());
-    child.arg("-c").arg(folder.join("conf")).stdin(Stdio::null()).stderr(fs::File::create(folder.join("log"))?);
+    child
+        .arg("-c")
+        .arg(folder.join("conf"))
+        .stdin(Stdio::null())
+        .stderr(fs::File::create(folder.join("log"))?);
     let server = Server { child: child.spawn()?, at: At::Unix(folder.join("policy")) };
     wait_up_to(Duration::from_secs(20), || server.at.connect().ok()).ok_or("it does not start")?;
     load(&server.at, keys, keys, "DATA")?;
@@ -305,20 +331,28 @@ fn weigh(scratch: &Scratch, quick: bool) -> Result<(f64, f64), Box<dyn Error>> {
 /// When a server does not start or does not answer.
 pub fn run(rounds: usize, quick: bool) -> Result<Value, Box<dyn Error>> {
     let scratch = Scratch::new("benchpolicy");
-    let subjects = [Subject::Fixed, Subject::Ours, Subject::Postfwd, Subject::Postgrey, Subject::PolicydRateLimit];
+    let subjects =
+        [Subject::Fixed, Subject::Ours, Subject::Postfwd, Subject::Postgrey, Subject::PolicydRateLimit];
     let mut runs: Vec<Vec<Value>> = subjects.iter().map(|_| Vec::new()).collect();
     for round in 0..rounds {
         for (subject, runs) in subjects.into_iter().zip(&mut runs) {
             let name = format!("{}-{round}", subject.name().replace(' ', "-"));
             match measure(subject, &scratch, &name, quick) {
                 Ok(figures) => runs.push(figures),
-                Err(error) if !matches!(subject, Subject::Fixed | Subject::Ours) => println!("left out: {error}"),
+                Err(error) if !matches!(subject, Subject::Fixed | Subject::Ours) => {
+                    println!("left out: {error}")
+                }
                 Err(error) => return Err(error),
             }
         }
     }
-    println!("\nPolicy: {CONNECTIONS} connections, 3 limits of 2 levels, file store; median of {rounds} rounds in turn");
-    println!("{:<24} {:>12} {:>12} {:>9} {:>9} {:>10}", "", "CPU µs", "requests/s", "p50 ms", "p99 ms", "RSS MB");
+    println!(
+        "\nPolicy: {CONNECTIONS} connections, 3 limits of 2 levels, file store; median of {rounds} rounds in turn"
+    );
+    println!(
+        "{:<24} {:>12} {:>12} {:>9} {:>9} {:>10}",
+        "", "CPU µs", "requests/s", "p50 ms", "p99 ms", "RSS MB"
+    );
     let median = |runs: &[Value], figure: &str| {
         crate::report::Spread::of(runs, figure).map_or(f64::NAN, |spread| spread.median)
     };
@@ -350,8 +384,11 @@ pub fn run(rounds: usize, quick: bool) -> Result<Value, Box<dyn Error>> {
     let (keys, idle) = weigh(&scratch, quick)?;
     println!("1,000,000 keys: {keys:.1} MB (≤ 120 {})", met(keys <= 120.0));
     println!("5,000 idle connections: {idle:.1} MB (≤ 40 {})", met(idle <= 40.0));
-    let named: Vec<Value> =
-        subjects.iter().zip(runs).map(|(subject, runs)| json!({ "subject": subject.name(), "runs": runs })).collect();
+    let named: Vec<Value> = subjects
+        .iter()
+        .zip(runs)
+        .map(|(subject, runs)| json!({ "subject": subject.name(), "runs": runs }))
+        .collect();
     Ok(json!({ "runs": named, "to_fixed": to_fixed, "to_peer": to_peer, "keys_mb": keys, "idle_mb": idle }))
 }
 
