@@ -1,7 +1,7 @@
 //! Where counters live: what a store is asked, and what it answers.
 //!
 //! A decision is one question about several counters (a key of a limit each, with all its levels), and all
-//! or nothing: see [`judge`]. Stores in this process answer it at once ([`Local`]: [`memory`], and [`file`],
+//! or nothing: see [`judge`]. Stores in this process answer it at once ([`Local`]: [`memory`], and [`mod@file`],
 //! which is a memory that writes itself down); one that others share ([`Remote`]) answers in a while.
 //!
 //! Time is an argument for the local ones: nanoseconds of a clock that never goes back and is 1970's as well
