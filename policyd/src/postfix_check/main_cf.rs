@@ -95,7 +95,7 @@ impl MainCf {
             };
             match self.raw(name) {
                 Some(value) if depth > 0 && out.len() < LONGEST => {
-                    self.expand_into(&value.text, depth - 1, out)
+                    self.expand_into(&value.text, depth - 1, out);
                 }
                 _ => {
                     out.push('$');
