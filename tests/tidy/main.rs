@@ -17,8 +17,12 @@ const ADDRESSES: &[(&str, &[&str])] = &[
     ("hickory_resolver", &["milter/src/dns/mod.rs"]),
     ("aws_lc_rs", &["milter/src/dkim/crypto.rs", "milter/src/dkim/crypto/", "sasl-auth/src/"]),
     ("mail_auth", &["tests/"]),
-    ("clap", &["milter/src/cli.rs", "sasl-auth/src/cli.rs"]),
-    ("regex", &["milter/src/table/pattern.rs"]),
+    ("clap", &["milter/src/cli.rs", "policyd/src/cli.rs", "sasl-auth/src/cli.rs"]),
+    ("hashbrown", &["policyd/src/store/table.rs"]),
+    ("jiff", &["policyd/src/timezone.rs"]),
+    ("redb", &["policyd/src/store/file.rs"]),
+    ("redis", &["policyd/src/"]),
+    ("regex", &["milter/src/table/pattern.rs", "policyd/src/condition.rs"]),
     ("argon2", &["sasl-auth/src/password/"]),
     ("jsonwebtoken", &["sasl-auth/src/oauth/", "sasl-auth/tests/"]),
     ("futures_util", &["sasl-auth/src/sql/"]),
@@ -27,7 +31,7 @@ const ADDRESSES: &[(&str, &[&str])] = &[
     ("md4", &["sasl-auth/src/password/"]),
     ("md5", &["sasl-auth/src/password/", "sasl-auth/src/mechanism/", "sasl-auth/src/variables/filter.rs"]),
     ("pam_client2", &["sasl-auth/src/passdb/pam/"]),
-    ("prometheus_client", &["sasl-auth/src/metrics.rs"]),
+    ("prometheus_client", &["policyd/src/metrics.rs", "sasl-auth/src/metrics.rs"]),
     ("reqwest", &["sasl-auth/src/oauth/"]),
     ("rpassword", &["sasl-auth/src/main.rs"]),
     ("sqlx", &["sasl-auth/src/sql/"]),
@@ -59,6 +63,7 @@ const ADDRESSES: &[(&str, &[&str])] = &[
             "milter/src/table/",
             "milter/tests/",
             "sasl-auth/src/",
+            "policyd/src/",
             "base/src/config/",
             "tests/",
         ],
@@ -142,7 +147,7 @@ fn no_file_has_a_name_that_says_nothing() {
 fn unsafe_code_lives_in_named_files() {
     let wrong: Vec<String> = sources()
         .into_iter()
-        .filter(|(path, _)| ["base/", "milter/", "sasl-auth/"].iter().any(|home| path.starts_with(home)))
+        .filter(|(path, _)| ["base/", "milter/", "policyd/", "sasl-auth/"].iter().any(|home| path.starts_with(home)))
         .filter(|(path, _)| !UNSAFE.contains(&path.as_str()))
         .filter(|(_, text)| code(text).any(|line| line.contains("unsafe {") || line.contains("unsafe fn")))
         .map(|(path, _)| format!("{path}: unsafe code, but not in the list of tests/tidy"))
@@ -184,6 +189,12 @@ fn the_pure_core_stays_pure() {
         "base/src/dovecot/",
         "base/src/line.rs",
         "base/src/passwd_file.rs",
+        "policyd/src/action.rs",
+        "policyd/src/condition.rs",
+        "policyd/src/key.rs",
+        "policyd/src/limiter/",
+        "policyd/src/protocol.rs",
+        "policyd/src/rate.rs",
         "sasl-auth/src/cache.rs",
         "sasl-auth/src/chain.rs",
         "sasl-auth/src/mechanism/",
