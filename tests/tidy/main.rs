@@ -27,7 +27,7 @@ const ADDRESSES: &[(&str, &[&str])] = &[
     ("jsonwebtoken", &["sasl-auth/src/oauth/", "sasl-auth/tests/"]),
     ("futures_util", &["sasl-auth/src/sql/"]),
     ("ldap3", &["sasl-auth/src/ldap/"]),
-    ("maxminddb", &["sasl-auth/src/country.rs"]),
+    ("maxminddb", &["base/src/country.rs"]),
     ("md4", &["sasl-auth/src/password/"]),
     ("md5", &["sasl-auth/src/password/", "sasl-auth/src/mechanism/", "sasl-auth/src/variables/filter.rs"]),
     ("pam_client2", &["sasl-auth/src/passdb/pam/"]),
