@@ -8,6 +8,7 @@ pub mod greylist;
 pub mod key;
 pub mod limiter;
 pub mod list;
+pub mod notice;
 pub mod postfix_check;
 pub mod protocol;
 pub mod rate;
