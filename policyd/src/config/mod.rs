@@ -1,9 +1,10 @@
 //! The configuration: TOML text to checked settings.
 //!
-//! [`load`] reads the text by the table in `parameters` and makes [`Settings`] of it (`build`, `limit`),
+//! [`load`] reads the text by the table in `parameters` and makes [`Settings`] of it (`build`, `limit`, `features`),
 //! with all mistakes in one report.
 
 mod build;
+mod features;
 mod limit;
 pub mod parameters;
 pub mod settings;

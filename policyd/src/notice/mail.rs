@@ -17,7 +17,8 @@ pub(super) enum For {
 }
 
 /// Whether a text can be a recipient: an address of plain characters, which no program takes for an option.
-pub(super) fn is_address(text: &str) -> bool {
+#[must_use]
+pub fn is_address(text: &str) -> bool {
     let fine = |c: char| c.is_ascii_graphic() && !"<>()[]\\,;:\"'`|&$!*?%".contains(c);
     let Some((local, domain)) = text.rsplit_once('@') else { return false };
     text.len() <= 254

@@ -15,6 +15,7 @@ use serde::Serialize;
 use tokio::sync::mpsc;
 
 pub use incidents::Incidents;
+pub use mail::is_address;
 pub use send::check_url;
 
 /// Notices that wait to be sent at most; further ones are only counted and logged.

@@ -239,7 +239,7 @@ async fn post(client: &Client, url: &str, settings: &Settings, refusal: &Refusal
         match request.send().await {
             Ok(response) if response.status().is_success() => return Ok(()),
             Ok(response) if response.status().is_server_error() => {
-                last = format!("answered {}", response.status())
+                last = format!("answered {}", response.status());
             }
             Ok(response) => return Err(format!("answered {}", response.status())),
             Err(error) => last = reason(error),

@@ -279,6 +279,14 @@ fn said(error: &RedisError) -> String {
     text
 }
 
+/// Whether a text can be a server's address.
+///
+/// # Errors
+/// A sentence that says what to write.
+pub fn check_address(text: &str) -> Result<(), String> {
+    parse(text, false).map(|_| ())
+}
+
 fn parse(text: &str, tls: bool) -> Result<ConnectionAddr, String> {
     if text.starts_with('/') {
         return Ok(ConnectionAddr::Unix(text.into()));

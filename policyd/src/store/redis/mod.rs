@@ -23,7 +23,7 @@ use crate::store::{Answer, Ask, Charge, Unavailable, judge};
 use away::Away;
 use breaker::{Breaker, Way};
 use link::{Link, Loaded};
-pub use link::{Servers, Topology};
+pub use link::{Servers, Topology, check_address};
 use script::Decided;
 
 /// How long telling the store what happened while it was away may take for one batch.
