@@ -5,6 +5,7 @@ pub mod action;
 pub mod condition;
 pub mod config;
 pub mod greylist;
+pub mod import;
 pub mod key;
 pub mod limiter;
 pub mod list;
