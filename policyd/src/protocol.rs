@@ -243,32 +243,37 @@ impl fmt::Debug for Request<'_> {
 #[derive(Debug, Default)]
 pub struct Requests {
     rest: Vec<u8>,
+    /// So much of the rest holds no end of a request.
+    searched: usize,
 }
 
 impl Requests {
     /// Hands each request that `bytes` completes to `each`, until it breaks. A request that cannot be read
     /// is handed on as the mistake it is, and nothing after it.
     ///
-    /// After a break the rest of `bytes` is kept for the next call.
+    /// After a break the rest of `bytes` is kept for the next call, which may bring no bytes.
     pub fn feed<B>(
         &mut self,
         bytes: &[u8],
         mut each: impl FnMut(Result<Request<'_>, Malformed>) -> ControlFlow<B>,
     ) -> ControlFlow<B> {
-        if self.rest.is_empty() {
+        let (taken, flow) = if self.rest.is_empty() {
             let (taken, flow) = requests(bytes, 0, &mut each);
             self.rest.extend_from_slice(bytes.get(taken..).unwrap_or_default());
-            return flow;
-        }
-        // What is there has been searched, but for an empty line that its last byte may begin.
-        let searched = self.rest.len().saturating_sub(1);
-        let mut whole = std::mem::take(&mut self.rest);
-        whole.extend_from_slice(bytes);
-        let (taken, flow) = requests(&whole, searched, &mut each);
-        if taken < whole.len() {
-            whole.drain(..taken);
-            self.rest = whole;
-        }
+            (taken, flow)
+        } else {
+            let mut whole = std::mem::take(&mut self.rest);
+            whole.extend_from_slice(bytes);
+            let (taken, flow) = requests(&whole, self.searched, &mut each);
+            if taken < whole.len() {
+                whole.drain(..taken);
+                self.rest = whole;
+            }
+            (taken, flow)
+        };
+        // The last byte may begin an empty line; after a break nobody has looked.
+        let searched = if flow.is_break() { 0 } else { self.rest.len().saturating_sub(1) };
+        self.searched = if taken == 0 || flow.is_continue() { searched } else { 0 };
         flow
     }
 

@@ -3,11 +3,13 @@
 use std::fmt;
 use std::io::{self, BufRead, BufReader, BufWriter, Read, Write};
 use std::net::TcpStream;
+use std::os::fd::AsFd;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use crate::sasl::Sasl;
 
@@ -74,7 +76,7 @@ impl SmtpClient {
         command.args(["s_client", "-quiet", "-starttls", "smtp", "-connect", &format!("127.0.0.1:{port}")]);
         let mut child =
             command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
-        let read = BufReader::new(Box::new(child.stdout.take().unwrap()) as _);
+        let read = BufReader::new(Box::new(Patient(child.stdout.take().unwrap())) as _);
         let write = BufWriter::with_capacity(1 << 16, Box::new(child.stdin.take().unwrap()) as _);
         let mut client = Self { read, write, tls: Some(child) };
         client.command("EHLO client.example").expect(250);
@@ -190,6 +192,19 @@ impl SmtpClient {
                 return Ok(SmtpReply { code, text });
             }
             text.push('\n');
+        }
+    }
+}
+
+/// A pipe that is read with a time limit, as the socket is: a peer that says nothing fails the test.
+struct Patient<R>(R);
+
+impl<R: Read + AsFd> Read for Patient<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let limit = PollTimeout::try_from(PATIENCE).map_err(io::Error::other)?;
+        match poll(&mut [PollFd::new(self.0.as_fd(), PollFlags::POLLIN)], limit)? {
+            0 => Err(io::ErrorKind::TimedOut.into()),
+            _ => self.0.read(buffer),
         }
     }
 }

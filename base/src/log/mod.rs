@@ -34,7 +34,7 @@ struct Logger {
 }
 
 /// Beginnings of the names of our own crates.
-const OURS: [&str; 4] = ["base", "milter", "postrider", "sasl_auth"];
+const OURS: [&str; 6] = ["base", "lda", "milter", "policyd", "postrider", "sasl_auth"];
 
 static LOGGER: OnceLock<Logger> = OnceLock::new();
 

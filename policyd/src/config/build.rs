@@ -57,7 +57,7 @@ pub(super) fn settings(document: &Document, report: &mut Report) -> Settings {
         timezone: timezone(top, report),
         server: Server {
             connections: server.integer("connections").unwrap_or(1),
-            write_timeout: time("write_timeout"),
+            client_timeout: time("client_timeout"),
             reservation_timeout: time("reservation_timeout"),
             drain_timeout: time("drain_timeout"),
         },

@@ -4,6 +4,7 @@
 //! with all mistakes in one report.
 
 mod build;
+mod check;
 mod features;
 mod limit;
 pub mod parameters;
@@ -17,6 +18,7 @@ use std::sync::Arc;
 use base::config::toml::{self, Document};
 use base::config::{Report, Source};
 
+pub use check::check;
 pub use settings::Settings;
 
 /// Where the configuration is when `-c` does not say.
@@ -31,6 +33,15 @@ pub struct Loaded {
     pub document: Option<Document>,
     /// All mistakes and warnings, in the order of the lines.
     pub report: Report,
+}
+
+impl Loaded {
+    /// The deep check of `-n`, with its findings among the others; see [`check`].
+    pub fn check(&mut self) {
+        if let (Some(settings), Some(document)) = (&self.settings, &self.document) {
+            check(settings, document, &mut self.report);
+        }
+    }
 }
 
 /// Reads a configuration. Nothing besides the text is read.

@@ -63,8 +63,8 @@ pub struct Socket {
 pub struct Server {
     /// Open connections.
     pub connections: usize,
-    /// How long an answer may stay unread.
-    pub write_timeout: Duration,
+    /// How long an answer may stay unread, and a request unfinished.
+    pub client_timeout: Duration,
     /// How long a reservation waits.
     pub reservation_timeout: Duration,
     /// How long requests in hand may take at the end.

@@ -1,4 +1,5 @@
-//! Greylisting: is a client that nobody knows asked to come again? Pure: records and the time are arguments.
+//! Greylisting: is a client that nobody knows asked to come again? Records and the time are arguments; only
+//! `records` (a file) and `service` (the door) know more.
 //!
 //! A first attempt of (client network, sender, recipient) is delayed; a retry after the delay passes, and
 //! the three are known from then on. Clients, and domains that a client sends for, that have passed often
@@ -6,6 +7,8 @@
 //! [`Greylist::decide`] gives the verdict with the records to write.
 
 mod record;
+pub mod records;
+pub mod service;
 mod subject;
 pub mod whitelist;
 

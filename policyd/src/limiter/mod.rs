@@ -189,7 +189,7 @@ pub struct Tag(pub u64);
 impl Tag {
     /// Cuts the state of a level with this tag off the beginning of `bytes`.
     #[must_use]
-    pub fn cut<'a>(self, bytes: &'a [u8]) -> (&'a [u8], &'a [u8]) {
+    pub fn cut(self, bytes: &[u8]) -> (&[u8], &[u8]) {
         let len = match self.0 >> 60 {
             1 => gcra::LEN,
             2 => window::len(bytes),

@@ -21,6 +21,9 @@ pub use send::check_url;
 /// Notices that wait to be sent at most; further ones are only counted and logged.
 const QUEUE: usize = 256;
 
+/// A step's program runs again when its limit was quiet for so long.
+const RUN_QUIET: Duration = Duration::from_hours(6);
+
 /// A `[[notice]]`.
 #[derive(Debug, Clone)]
 pub struct Settings {
@@ -89,7 +92,7 @@ pub(super) enum Task {
     /// Tell of it as a `[[notice]]` says.
     Tell(Arc<Settings>, Arc<Refusal>),
     /// Run the program of a step.
-    Run(String, Arc<Refusal>),
+    Run(Vec<String>, Arc<Refusal>),
 }
 
 /// Figures for the metrics.
@@ -147,17 +150,16 @@ impl Notices {
         }
     }
 
-    /// Runs the program of a step (`RUN`), once per incident: with an incident's quiet time of `quiet`.
-    /// Never waits.
-    pub fn run(&self, program: &str, refusal: &Refusal, quiet: Duration) {
+    /// Runs the program of a step (`RUN`), once per incident, which is over after [`RUN_QUIET`]. Never waits.
+    pub fn run(&self, command: &[String], refusal: &Refusal) {
         // Programs have a place of their own in the table of incidents, after all notices.
         let new = self.incidents.lock().unwrap_or_else(PoisonError::into_inner).begins(
             self.settings.len(),
             refusal,
-            quiet,
+            RUN_QUIET,
         );
         if new {
-            self.put(Task::Run(program.to_owned(), Arc::new(refusal.clone())));
+            self.put(Task::Run(command.to_vec(), Arc::new(refusal.clone())));
         }
     }
 

@@ -62,9 +62,9 @@ impl Sender {
     async fn one(&self, task: Task) {
         match task {
             Task::Tell(settings, refusal) => self.tell(&settings, &refusal).await,
-            Task::Run(program, refusal) => {
-                let command: Vec<String> = program.split_whitespace().map(str::to_owned).collect();
-                self.count(&program, start(&command, &refusal, &json(&refusal), RUN_TIME).await);
+            Task::Run(command, refusal) => {
+                let program = command.first().map_or("", String::as_str);
+                self.count(program, start(&command, &refusal, &json(&refusal), RUN_TIME).await);
             }
         }
     }
@@ -441,9 +441,9 @@ pub(super) mod tests {
         let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
         std::fs::set_permissions(&program, mode).unwrap();
         let notices = Notices::start(Vec::new()).unwrap();
-        let command = format!("{} lock", program.display());
+        let command = [program.display().to_string(), "lock".to_owned()];
         for _ in 0..5 {
-            notices.run(&command, &refusal(), Duration::from_secs(60));
+            notices.run(&command, &refusal());
         }
         let out = || std::fs::read_to_string(folder.path().join("out")).unwrap_or_default();
         assert!(soon(|| !out().is_empty()).await);

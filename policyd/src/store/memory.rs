@@ -129,17 +129,57 @@ impl Memory {
         });
     }
 
-    /// Mends what lies ahead of now, after a start: the clock was wrong when it was written, or is now.
-    /// `rules` are those in force.
-    pub(super) fn clamp_all(&mut self, rules: &[Arc<Rule>], at: &Moment) {
-        rules.iter().for_each(|rule| self.learn(rule));
-        let keys: Vec<(LimitId, Box<[u8]>)> =
-            self.table.all().map(|record| (record.limit, record.key.into())).collect();
-        for (limit, key) in keys {
-            let Some(rule) = self.rules.get(usize::from(limit.0)).cloned().flatten() else { continue };
-            let hash = self.table.hash(limit, &key);
-            let place = self.table.find(hash, limit, &key);
-            self.clamp(place, hash, &rule, &key, at);
+    /// Mends what lies ahead of now.
+    fn clamp_all(&mut self, at: &Moment) {
+        let mut mended = Vec::new();
+        for shard in 0..Table::shards() {
+            for place in self.table.shard_at(shard) {
+                let record = self.table.record(place);
+                let Some(rule) = self.rules.get(usize::from(record.limit.0)).cloned().flatten() else {
+                    continue;
+                };
+                let mut differs = false;
+                self.table.states(Some(place), &rule, |index, state| {
+                    if let Some(level) = rule.levels.get(index)
+                        && !state.is_empty()
+                    {
+                        mended.clear();
+                        level.clamp(state, at, &mut mended);
+                        differs |= mended != state;
+                    }
+                });
+                if differs {
+                    let key: Box<[u8]> = record.key.into();
+                    let hash = self.table.hash(rule.id, &key);
+                    self.clamp(Some(place), hash, &rule, &key, at);
+                }
+            }
+        }
+    }
+
+    /// What is raised, as a text: a line for each, with limit, hundredths, until, key in hexadecimal.
+    pub(super) fn raises_text(&self) -> Vec<u8> {
+        let line = |raise: &Raise| {
+            let key: String = raise.key.iter().map(|byte| format!("{byte:02x}")).collect();
+            format!("{} {} {} {key}\n", raise.limit, raise.hundredths, raise.until)
+        };
+        self.raises.values().map(line).collect::<String>().into_bytes()
+    }
+
+    /// Reads what [`Memory::raises_text`] wrote; what cannot be read is left out.
+    pub(super) fn load_raises(&mut self, text: &[u8]) {
+        for line in String::from_utf8_lossy(text).lines() {
+            let words: Vec<&str> = line.split(' ').collect();
+            let &[limit, hundredths, until, key] = words.as_slice() else { continue };
+            let bytes = key.as_bytes().chunks(2).map(|pair| {
+                std::str::from_utf8(pair).ok().and_then(|pair| u8::from_str_radix(pair, 16).ok())
+            });
+            let (Some(key), Ok(hundredths), Ok(until)) =
+                (bytes.collect::<Option<Vec<u8>>>(), hundredths.parse(), until.parse())
+            else {
+                continue;
+            };
+            self.raise(Raise { limit: Arc::from(limit), key: key.into_boxed_slice(), hundredths, until });
         }
     }
 }
@@ -149,9 +189,10 @@ impl Local for Memory {
         self.table.limit(name)
     }
 
-    fn in_force(&mut self, rules: &[Arc<Rule>]) {
+    fn in_force(&mut self, rules: &[Arc<Rule>], at: &Moment) {
         self.rules.clear();
         rules.iter().for_each(|rule| self.learn(rule));
+        self.clamp_all(at);
     }
 
     fn decide(&mut self, ask: &Ask, at: &Moment, answer: &mut Answer) -> Result<(), Unavailable> {
@@ -254,6 +295,10 @@ impl Local for Memory {
         }
     }
 
+    fn wants_flush(&self, _at: &Moment) -> bool {
+        false
+    }
+
     fn flush(&mut self, _at: &Moment, _last: bool) {}
 
     fn noted(&self, name: &str) -> Option<Vec<u8>> {
@@ -263,7 +308,7 @@ impl Local for Memory {
     fn note(&mut self, name: &str, value: Vec<u8>) {
         if self.notes.get(name).is_none_or(|known| *known != value) {
             self.notes.insert(name.to_owned(), value);
-            self.notes_changed = true;
+            self.notes_changed |= !name.starts_with('.');
         }
     }
 

@@ -1,13 +1,14 @@
 //! Where counters live: what a store is asked, and what it answers.
 //!
 //! A decision is one question about several counters (a key of a limit each, with all its levels), and all
-//! or nothing: see [`judge`]. Stores in this process answer it at once ([`Local`]: [`memory`], and [`file`](crate::store),
+//! or nothing: see [`judge`]. Stores in this process answer it at once ([`Local`]: [`memory`], and [`file`],
 //! which is a memory that writes itself down); one that others share ([`Remote`]) answers in a while.
 //!
 //! Time is an argument for the local ones: nanoseconds of a clock that never goes back and is 1970's as well
 //! as the machine knew it when counting began. A remote store has a clock of its own.
 
 mod arena;
+pub mod file;
 pub mod memory;
 pub mod redis;
 mod table;
@@ -126,6 +127,11 @@ impl Ask {
         let key = (at(start), at(self.keys.len()));
         self.counters.push(Counter { rule: Arc::clone(rule), key, cost });
         true
+    }
+
+    /// Leaves out the counters of a limit.
+    pub fn leave_out(&mut self, name: &str) {
+        self.counters.retain(|counter| &*counter.rule.name != name);
     }
 
     /// Its counters.
@@ -324,8 +330,9 @@ pub trait Local: Send {
     /// The number of a limit's name; the same until the store is dropped.
     fn limit(&mut self, name: &str) -> LimitId;
 
-    /// The rules in force, whose levels say when a key is over; after a start and a reload.
-    fn in_force(&mut self, rules: &[Arc<Rule>]);
+    /// The rules in force, whose levels say when a key is over; after a start and a reload. What lies ahead
+    /// of now is mended: the clock was wrong when it was written, or is now.
+    fn in_force(&mut self, rules: &[Arc<Rule>], at: &Moment);
 
     /// Decides and counts in one step.
     ///
@@ -357,14 +364,18 @@ pub trait Local: Send {
     /// Forgets some of what is over; to be called every few milliseconds.
     fn sweep(&mut self, at: &Moment);
 
-    /// Hands what has changed to the disk, if there is one and it is ready; with `last`, waits until it is
-    /// written.
+    /// Whether it is time to [`Local::flush`]: something has changed, some time has passed, and the disk
+    /// is ready.
+    fn wants_flush(&self, at: &Moment) -> bool;
+
+    /// Hands what has changed to the disk, if there is one; with `last`, waits until it is written.
     fn flush(&mut self, at: &Moment, last: bool);
 
     /// A small text that is kept with the counters, by its name ([`Local::note`]).
     fn noted(&self, name: &str) -> Option<Vec<u8>>;
 
-    /// Keeps a small text with the counters: what is not a counter and must outlive a restart.
+    /// Keeps a small text with the counters: what is not a counter and must outlive a restart. One whose
+    /// name begins with a dot is written when something else is.
     fn note(&mut self, name: &str, value: Vec<u8>);
 
     /// Figures for the metrics.

@@ -285,7 +285,13 @@ impl Table {
         self.shard_at(at)
     }
 
-    fn shard_at(&self, at: usize) -> Vec<Place> {
+    /// How many shards there are.
+    pub(super) fn shards() -> usize {
+        SHARDS
+    }
+
+    /// All records of a shard.
+    pub(super) fn shard_at(&self, at: usize) -> Vec<Place> {
         self.shards
             .get(at)
             .map_or_else(Vec::new, |shard| shard.iter().map(|packed| Place::unpack(*packed)).collect())

@@ -7,7 +7,7 @@ use std::process::Command;
 use super::Builder;
 use crate::scratch::Scratch;
 
-/// The main.cf of an instance in `folder`. Later lines win over earlier ones, so the test's own come last.
+/// The main.cf of an instance in `folder`, in which the test's own lines win.
 pub(super) fn main_cf(folder: &Path, builder: &Builder<'_>) -> String {
     let folder = folder.display();
     let mut text = MAIN.replace("@FOLDER@", &folder.to_string()).replace("@HOST@", &builder.hostname);
@@ -19,7 +19,21 @@ pub(super) fn main_cf(folder: &Path, builder: &Builder<'_>) -> String {
     if !builder.milters.is_empty() {
         writeln!(text, "smtpd_milters = {0}\nnon_smtpd_milters = {0}", builder.milters.join(" ")).unwrap();
     }
-    text + &builder.main
+    settled(&text, &builder.main)
+}
+
+/// `text` with the settings of `changes`, each in the place of an earlier one of its name.
+///
+/// Postfix takes the last of two, but each of its processes warns about it while it reads main.cf. postlogd(8)
+/// then writes to its own socket, and waits for ever if others have filled that.
+pub(super) fn settled(text: &str, changes: &str) -> String {
+    let name = |line: &str| line.split('=').next().unwrap_or_default().trim().to_owned();
+    let mut lines: Vec<&str> = text.lines().collect();
+    for change in changes.lines() {
+        lines.retain(|line| name(line) != name(change));
+        lines.push(change);
+    }
+    lines.join("\n") + "\n"
 }
 
 /// The master.cf: what a Postfix of one machine needs, nothing in a chroot, the test's ports.
@@ -134,3 +148,13 @@ scache unix - - n - 1 scache
 postlog unix-dgram n - n - 1 postlogd
 tlsmgr unix - - n 1000? 1 tlsmgr
 ";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_setting_is_written_once() {
+        assert_eq!(settled("a = 1\nb = 2\n", "a = 3\nc = 4\na = 5\n"), "b = 2\nc = 4\na = 5\n");
+    }
+}

@@ -225,7 +225,7 @@ impl Postfix {
     pub fn change(&self, line: &str) {
         let path = self.folder.join("etc/main.cf");
         let text = fs::read_to_string(&path).unwrap();
-        write_settled(&path, &(text + line + "\n"));
+        write_settled(&path, &conf::settled(&text, line));
         self.run("reload");
     }
 

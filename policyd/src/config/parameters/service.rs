@@ -78,10 +78,10 @@ pub(super) const SERVER: Section = Section {
              each way in which main.cf writes the service down.",
         ),
         setting(
-            "write_timeout",
+            "client_timeout",
             time(1000, DAY_MS),
             Fallback::Value("30s"),
-            "How long a client may leave its answer unread.",
+            "How long a client may leave its answer unread, or a request unfinished.",
         ),
         setting(
             "reservation_timeout",

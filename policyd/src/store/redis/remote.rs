@@ -1,8 +1,9 @@
 //! The shared store as the service asks it.
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use ::redis::{Value, cmd, from_redis_value};
+use ::redis::{Pipeline, Value, cmd, from_redis_value};
 
 use super::{MOST_RAISES, Redis, script};
 use crate::limiter::Moment;
@@ -52,6 +53,46 @@ impl Redis {
         let states = self.states(rule, key).await;
         let at = &self.shared.inner().theirs(at);
         rule.levels.iter().zip(&states).map(|(level, state)| use_of(level, state, at)).collect()
+    }
+}
+
+impl Redis {
+    /// Reads records of greylisting, whose keys share what is before their first blank.
+    ///
+    /// # Errors
+    /// Redis is away.
+    pub async fn records(&self, keys: &[&str]) -> Result<Vec<Option<Vec<u8>>>, String> {
+        if !self.shared.way() {
+            return Err("Redis is away".into());
+        }
+        let mut command = cmd("MGET");
+        for key in keys {
+            command.arg(self.record_name(key));
+        }
+        let value = self.shared.within(self.shared.link.ask(&command)).await?;
+        from_redis_value(value).map_err(|error| error.to_string())
+    }
+
+    /// Writes records of greylisting, each for a time.
+    ///
+    /// # Errors
+    /// Redis is away.
+    pub async fn keep(&self, records: &[(String, String, Duration)]) -> Result<(), String> {
+        if records.is_empty() {
+            return Ok(());
+        }
+        let mut commands = Pipeline::new();
+        for (key, value, time) in records {
+            let secs = time.as_secs().saturating_add(60);
+            commands.cmd("SET").arg(self.record_name(key)).arg(value).arg("EX").arg(secs);
+        }
+        self.shared.within(self.shared.link.ask_all(&commands)).await.map(|_| ())
+    }
+
+    /// The name of a record: its client decides where it is in a cluster.
+    fn record_name(&self, key: &str) -> String {
+        let (client, rest) = key.split_once(' ').unwrap_or((key, ""));
+        format!("{{{}:{client}}}:greylist:{rest}", self.shared.settings.prefix)
     }
 }
 

@@ -229,7 +229,7 @@ fn the_scripts_decide_as_the_limiter_does() {
                 Arc::new(rule)
             });
             let rules: Vec<_> = rules.collect();
-            memory.in_force(&rules);
+            memory.in_force(&rules, &moment(0));
             let mut both = Both {
                 memory,
                 link: Link::new(server.servers()).unwrap(),

@@ -1,0 +1,1 @@
+//! Messages under way, beside a slow and obvious model.
