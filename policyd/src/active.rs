@@ -14,7 +14,7 @@ use crate::decide::Plan;
 use crate::equipment::{Equipment, places};
 use crate::limiter::{Moment, SECOND};
 use crate::limits::Limits;
-use crate::messages::{Ended, Messages, ServiceId};
+use crate::messages::{Ended, Messages, ServiceId, written};
 use crate::metrics::Metrics;
 use crate::store::file::File;
 use crate::store::memory::Memory;
@@ -23,6 +23,8 @@ use crate::timezone::Zone;
 
 /// The name of the note with the clock; it is written when something else is.
 const CLOCK: &str = ".clock";
+/// The name of the note with what is reserved for open messages.
+const MESSAGES: &str = ".messages";
 /// The name of the note with what is known of Postfix's services.
 const SERVICES: &str = "services";
 /// How often the limits are told what is raised, and lists are looked at, in ticks' time.
@@ -169,6 +171,7 @@ impl Books {
     fn flush(&mut self, at: &Moment, last: bool) {
         let written = self.clock.written(reading(self.boot));
         self.store.note(CLOCK, written);
+        self.store.note(MESSAGES, written::write(&self.messages));
         self.store.flush(at, last);
     }
 }
@@ -212,6 +215,10 @@ impl Shared {
         let equipment = Equipment::new(&settings)?;
         let remote = equipment.redis.clone().map(|redis| redis as Arc<dyn Remote>);
         let limits = limits(&settings, 1, &mut books)?;
+        let now = books.moment().now;
+        if let Some(text) = books.store.noted(MESSAGES) {
+            written::read(&text, &limits, &mut books.messages, now);
+        }
         Ok(Self {
             limits: ArcSwap::from_pointee(limits),
             settings: ArcSwap::from_pointee(settings),

@@ -9,7 +9,7 @@ use crate::config::settings::{Count, LimitStage};
 use crate::key::{self, masked, shown};
 use crate::limiter::Moment;
 use crate::limits::{ActiveLimit, Limits};
-use crate::messages::{Kind, Message, MessageId, Messages, ServiceId, Whole};
+use crate::messages::{Kind, Message, MessageId, Messages, ServiceId, Told, Whole};
 use crate::protocol::{Attribute, Request, Stage};
 use crate::store::{Answer, Ask, Charge, Outcome};
 
@@ -40,8 +40,8 @@ pub enum Planned {
     Ask,
     /// Nothing applies, or all has been counted.
     Pass,
-    /// It is a repetition of what was refused.
-    Refused(Box<str>),
+    /// It was asked before, and is answered the same.
+    Told(Box<str>),
 }
 
 /// What became of it.
@@ -83,8 +83,8 @@ pub fn plan(
         _ => 0,
     };
     let message = plan.message.and_then(|id| messages.message(id));
-    if let Some(refusal) = message.and_then(|message| repeated(message, stage, plan.recipient)) {
-        return Planned::Refused(refusal.into());
+    if let Some(action) = message.and_then(|message| told(message, stage, plan.recipient)) {
+        return Planned::Told(action.into());
     }
     let counted =
         message.filter(|message| message.generation == limits.generation).map_or(0, |message| match stage {
@@ -115,17 +115,17 @@ fn whole(stage: Stage) -> usize {
     }
 }
 
-/// What the same request was refused with.
-fn repeated(message: &Message, stage: Stage, recipient: u64) -> Option<&str> {
+/// What the same request was told, if that was something.
+fn told(message: &Message, stage: Stage, recipient: u64) -> Option<&str> {
     match stage {
-        Stage::Rcpt => message.recipient(recipient)?.refusal.as_deref(),
-        _ => message.refusals.get(whole(stage))?.as_deref(),
+        Stage::Rcpt => message.recipient(recipient)?.told.action.as_deref(),
+        _ => message.told.get(whole(stage))?.action.as_deref(),
     }
 }
 
 /// Recipients that we let pass and that are not in the message.
 fn unknown(message: &Message, request: &Request<'_>) -> u64 {
-    let passed = message.recipients.iter().filter(|seen| seen.refusal.is_none()).count();
+    let passed = message.recipients.iter().filter(|seen| !seen.told.refused).count();
     let passed = u64::try_from(passed).unwrap_or(u64::MAX);
     passed.saturating_sub(request.number(Attribute::RecipientCount).max(1))
 }
@@ -311,15 +311,15 @@ pub fn conclude(
     }
     let message = messages.open(id, plan.service, context.limits.generation, now);
     remember(plan, answer, context, stage, message);
-    let refusal = verdict.action.as_deref().filter(|_| verdict.refused);
+    let told = Told { action: verdict.action.as_deref().map(Box::from), refused: verdict.refused };
     match stage {
         Stage::Rcpt => {
             let bits = if verdict.refused { 0 } else { plan.bits };
-            Messages::saw(message, plan.recipient, bits, refusal);
+            Messages::saw(message, plan.recipient, bits, told);
         }
         Stage::Data | Stage::EndOfMessage => {
-            if let Some(place) = message.refusals.get_mut(whole(stage)) {
-                *place = refusal.map(Box::from);
+            if let Some(place) = message.told.get_mut(whole(stage)) {
+                *place = told;
             }
             if verdict.refused {
                 back.append(&mut message.give_all_back());

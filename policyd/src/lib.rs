@@ -31,3 +31,4 @@ pub mod report;
 pub mod server;
 pub mod store;
 pub mod timezone;
+pub mod tools;

@@ -5,7 +5,8 @@
 //!   (none) ───────► open ──────────────────────────► settled ──┐ keeps its answers for a while:
 //!                    │                                         │ Postfix repeats a request after a
 //!                    └─ another instance on the connection,    │ lost reply
-//!                       the connection closes, time passes     ▼
+//!                       some seconds after it has closed,      │
+//!                       time passes                            ▼
 //!                         asked later at all: given back     (none)
 //!                         else: RCPT was final, settled
 //! ```
@@ -13,6 +14,8 @@
 //! Whether we are asked at DATA or END-OF-MESSAGE at all is learned for each service of Postfix (our listener
 //! and its port). Until it is known, and where it is not so, what RCPT reserved stays counted: no way of
 //! attaching us counts nothing.
+
+pub mod written;
 
 use std::collections::hash_map::RandomState;
 use std::collections::{HashMap, VecDeque};
@@ -24,6 +27,9 @@ use crate::store::Charge;
 
 /// How long answers are kept after a message was settled.
 const REMEMBERED: Nanos = 60 * SECOND;
+/// A message goes on if its connection closes and it is asked about on another within this time: Postfix
+/// repeats a request after a second when the reply was lost.
+const GRACE: Nanos = 5 * SECOND;
 /// Settled messages of which answers are kept at most.
 const MOST_SETTLED: usize = 32_768;
 /// Messages that may be open; the longest idle one gives way as if its time had passed.
@@ -83,8 +89,17 @@ pub struct Seen {
     pub recipient: u64,
     /// Limits that have counted it, as bits by their places in the configuration.
     pub limits: u64,
-    /// What Postfix was told when it was refused.
-    pub refusal: Option<Box<str>>,
+    /// What Postfix was told.
+    pub told: Told,
+}
+
+/// What Postfix was told, so that it is told the same when it asks the same again.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Told {
+    /// The action; `None` is DUNNO, or nothing yet.
+    pub action: Option<Box<str>>,
+    /// Whether it refuses.
+    pub refused: bool,
 }
 
 /// A message.
@@ -100,8 +115,8 @@ pub struct Message {
     pub recipients: Vec<Seen>,
     /// Limits that have counted it at DATA and at END-OF-MESSAGE.
     pub whole_limits: [u64; 2],
-    /// What Postfix was told when it was refused there.
-    pub refusals: [Option<Box<str>>; 2],
+    /// What Postfix was told there.
+    pub told: [Told; 2],
     /// It has been asked about at DATA or END-OF-MESSAGE, or was ended.
     settled: bool,
     /// Its unknown recipients have been counted.
@@ -117,7 +132,7 @@ impl Message {
             reserved: Vec::new(),
             recipients: Vec::new(),
             whole_limits: [0; 2],
-            refusals: [None, None],
+            told: [Told::default(), Told::default()],
             settled: false,
             unknown_counted: false,
             last: now,
@@ -241,12 +256,20 @@ pub struct Ended {
     pub forgotten: Option<ServiceId>,
 }
 
+impl Ended {
+    fn add(&mut self, other: Self) {
+        self.back.extend(other.back);
+        self.forgotten = self.forgotten.or(other.forgotten);
+    }
+}
+
 /// All messages under way.
 #[derive(Debug)]
 pub struct Messages {
     messages: HashMap<MessageId, Message, BuildHasherDefault<AsItIs>>,
     open: VecDeque<(Nanos, MessageId)>,
     settled: VecDeque<(Nanos, MessageId)>,
+    closed: VecDeque<(Nanos, MessageId)>,
     services: HashMap<ServiceId, Service>,
     seed: RandomState,
     timeout: Nanos,
@@ -261,6 +284,7 @@ impl Messages {
             messages: HashMap::default(),
             open: VecDeque::new(),
             settled: VecDeque::new(),
+            closed: VecDeque::new(),
             services: HashMap::new(),
             seed: RandomState::new(),
             timeout: Nanos::try_from(timeout.as_nanos()).unwrap_or(Nanos::MAX),
@@ -332,13 +356,12 @@ impl Messages {
     }
 
     /// Remembers what a recipient was answered.
-    pub fn saw(message: &mut Message, recipient: u64, limits: u64, refusal: Option<&str>) {
-        let refusal = refusal.map(Box::from);
+    pub fn saw(message: &mut Message, recipient: u64, limits: u64, told: Told) {
         if let Some(seen) = message.recipients.iter_mut().find(|seen| seen.recipient == recipient) {
             seen.limits |= limits;
-            seen.refusal = refusal;
+            seen.told = told;
         } else if message.recipients.len() < MOST_RECIPIENTS {
-            message.recipients.push(Seen { recipient, limits, refusal });
+            message.recipients.push(Seen { recipient, limits, told });
         }
     }
 
@@ -373,8 +396,14 @@ impl Messages {
         }
     }
 
-    /// The message is over: another one is under way on its connection, or the connection has closed, or
-    /// its time has passed.
+    /// The connection of a message has closed: it is over unless it goes on elsewhere.
+    pub fn closed(&mut self, id: MessageId, now: Nanos) {
+        if self.messages.get(&id).is_some_and(|message| !message.settled) {
+            self.closed.push_back((now, id));
+        }
+    }
+
+    /// The message is over: another one is under way on its connection, or its time has passed.
     pub fn end(&mut self, id: MessageId, now: Nanos) -> Ended {
         let mut ended = Ended::default();
         let Some(message) = self.messages.get_mut(&id) else { return ended };
@@ -417,6 +446,16 @@ impl Messages {
             self.messages.remove(&id);
         }
         for _ in 0..MOST_AT_ONCE {
+            let Some((when, id)) = self.closed.front().copied().filter(|(when, _)| when + GRACE <= now)
+            else {
+                break;
+            };
+            self.closed.pop_front();
+            if self.messages.get(&id).is_some_and(|message| !message.settled && message.last <= when) {
+                all.add(self.end(id, now));
+            }
+        }
+        for _ in 0..MOST_AT_ONCE {
             let Some((when, id)) = self.open.front().copied() else { break };
             let full = self.messages.len().saturating_sub(self.settled.len()) > MOST_OPEN;
             if when.saturating_add(self.timeout) > now && !full && self.open.len() <= MOST_OPEN {
@@ -431,9 +470,7 @@ impl Messages {
                 self.open.push_back((last, id));
                 continue;
             }
-            let ended = self.end(id, now);
-            all.back.extend(ended.back);
-            all.forgotten = all.forgotten.or(ended.forgotten);
+            all.add(self.end(id, now));
         }
         all
     }

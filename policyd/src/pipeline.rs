@@ -65,12 +65,12 @@ impl Connection {
         Self { listener, message: None }
     }
 
-    /// The connection has closed: its message is over.
+    /// The connection has closed: its message is over, unless it goes on elsewhere.
     pub fn close(&mut self, shared: &Shared) {
         if let Some(id) = self.message.take() {
             let mut books = lock(&shared.books);
-            let at = books.moment();
-            end(&mut books, shared, id, &at);
+            let now = books.moment().now;
+            books.messages.closed(id, now);
         }
     }
 }
@@ -134,7 +134,7 @@ fn limited(
     let wall = clock::unix_now();
     match decide::plan(request, &limits, &mut books.messages, service, wall, &mut books.plan) {
         Planned::Pass => reply("DUNNO", out),
-        Planned::Refused(action) => {
+        Planned::Told(action) => {
             shared.metrics.repeated();
             reply(&action, out);
         }

@@ -15,6 +15,9 @@ pub mod distinct;
 pub mod gcra;
 pub mod window;
 
+#[cfg(test)]
+mod tests;
+
 pub use calendar::{Bounds, Unit};
 
 /// Nanoseconds since 1970, by the clock of whoever decides: see [`crate::store`].

@@ -74,9 +74,9 @@ pub(super) fn add(state: &[u8], period: Nanos, cost: u64, now: Nanos, out: &mut 
 }
 
 pub(super) fn take_back(state: &[u8], period: Nanos, cost: u64, when: Nanos, now: Nanos, out: &mut Vec<u8>) {
-    // It is in the first group whose last event is not before it.
+    // It is in the first group whose last event is not before it, unless that is gone with its time.
     let at = when.div_ceil(MILLI);
-    let mut taken = false;
+    let mut taken = is_over(at, period, now);
     let without: Vec<(u64, u64)> = groups(state)
         .map(|(last, count)| {
             if taken || last < at {

@@ -100,8 +100,10 @@ kinds['2'] = {
     end
   end,
   take_back = function(level, groups, since)
+    -- What is gone with its time is not taken from what came later.
+    local gone = since.ms + level.period <= ms_down
     for _, group in ipairs(groups) do
-      if group.last >= since.ms then
+      if not gone and group.last >= since.ms then
         group.count = max(0, group.count - level.cost)
         break
       end
