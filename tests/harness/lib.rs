@@ -10,6 +10,7 @@
 //! | [`sasl`] | what a client says in a SASL exchange |
 //! | [`milter`] | a milter daemon, ours or the reference |
 //! | [`milter_client`] | the milter protocol, one step at a time, right or wrong |
+//! | [`redis`] | Redis: a server, a cluster, a master with sentinels |
 //! | [`postfix`] | a Postfix of its own |
 //! | [`exim`] | an Exim that lets users log in |
 //! | [`smtp_client`] | one SMTP command at a time |
@@ -55,6 +56,7 @@ pub mod milter_client;
 pub mod ports;
 pub mod postfix;
 pub mod postgres;
+pub mod redis;
 pub mod sasl;
 pub mod scratch;
 pub mod second_opinion;
