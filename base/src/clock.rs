@@ -24,6 +24,13 @@ pub fn since_boot() -> Duration {
     nix::time::clock_gettime(nix::time::ClockId::CLOCK_BOOTTIME).map_or(Duration::ZERO, Duration::from)
 }
 
+/// The time since 1970-01-01 UTC; zero for a clock set before.
+#[must_use]
+#[allow(clippy::disallowed_methods, reason = "this is the one place that reads the clock")]
+pub fn since_epoch() -> Duration {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO)
+}
+
 /// A point on the monotonic clock, for deadlines and latencies.
 #[must_use]
 #[allow(clippy::disallowed_methods, reason = "this is the one place that reads the clock")]

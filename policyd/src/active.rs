@@ -135,6 +135,9 @@ impl Books {
         if !ended.back.is_empty() {
             release(self.store.as_mut(), remote, ended.back, at);
         }
+        if !ended.settled.counters().is_empty() {
+            settle(self.store.as_mut(), remote, &ended.settled, at);
+        }
     }
 
     /// What is to be done every few milliseconds.
@@ -185,6 +188,25 @@ pub fn release(store: &mut dyn Local, remote: Option<&Arc<dyn Remote>>, charges:
             tokio::spawn(async move {
                 if let Err(error) = remote.release(charges, &at).await {
                     log::debug!("reservations stay counted: {error}");
+                }
+            });
+        }
+    }
+}
+
+/// Counts what has happened already, in whichever store.
+pub fn settle(store: &mut dyn Local, remote: Option<&Arc<dyn Remote>>, settled: &Ask, at: &Moment) {
+    match remote {
+        None => {
+            if let Err(error) = store.decide(settled, at, &mut Answer::default()) {
+                log::debug!("unknown recipients are not counted: {error}");
+            }
+        }
+        Some(remote) => {
+            let (remote, settled, at) = (Arc::clone(remote), settled.clone(), *at);
+            tokio::spawn(async move {
+                if let Err(error) = remote.decide(&settled, &at).await {
+                    log::debug!("unknown recipients are not counted: {error}");
                 }
             });
         }

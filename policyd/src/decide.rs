@@ -102,7 +102,8 @@ pub fn plan(
     if matches!(stage, Stage::Data | Stage::EndOfMessage)
         && let Some(message) = message.filter(|message| !message.unknown_counted)
     {
-        plan.unknown = unknown(message, request);
+        let count = request.number(Attribute::RecipientCount).max(1);
+        plan.unknown = message.passed().saturating_sub(count);
     }
     if plan.bits == 0 && plan.message.is_none() { Planned::Pass } else { Planned::Ask }
 }
@@ -121,13 +122,6 @@ fn told(message: &Message, stage: Stage, recipient: u64) -> Option<&str> {
         Stage::Rcpt => message.recipient(recipient)?.told.action.as_deref(),
         _ => message.told.get(whole(stage))?.action.as_deref(),
     }
-}
-
-/// Recipients that we let pass and that are not in the message.
-fn unknown(message: &Message, request: &Request<'_>) -> u64 {
-    let passed = message.recipients.iter().filter(|seen| !seen.told.refused).count();
-    let passed = u64::try_from(passed).unwrap_or(u64::MAX);
-    passed.saturating_sub(request.number(Attribute::RecipientCount).max(1))
 }
 
 struct Asking<'a> {
@@ -333,10 +327,7 @@ pub fn conclude(
                     }
                 }
             }
-            if plan.unknown > 0 && !message.unknown_counted {
-                message.unknown_counted = true;
-                count_unknown(plan.unknown, context, settled);
-            }
+            message.count_unknown(plan.unknown, settled);
             messages.settle(id, now);
         }
         Stage::Other => {}
@@ -349,7 +340,11 @@ fn remember(plan: &Plan, answer: &Answer, context: &Context<'_>, stage: Stage, m
     for (index, (counter, outcome)) in plan.ask.counters().iter().zip(&answer.outcomes).enumerate() {
         let limit = plan.limits.get(index).and_then(|place| context.limits.all.get(usize::from(*place)));
         let Some(limit) = limit else { continue };
-        if !outcome.counted || limit.settings.count == Count::UnknownRecipients {
+        if limit.settings.count == Count::UnknownRecipients {
+            message.watch(&counter.rule, plan.ask.key(counter), limit.settings.share);
+            continue;
+        }
+        if !outcome.counted {
             continue;
         }
         // Refused attempts are counted for good; so is what is counted at its one stage.
@@ -367,17 +362,6 @@ fn remember(plan: &Plan, answer: &Answer, context: &Context<'_>, stage: Stage, m
             when: context.at.now,
         };
         message.reserve(charge, kind);
-    }
-}
-
-fn count_unknown(unknown: u64, context: &Context<'_>, settled: &mut Ask) {
-    for limit in &context.limits.all {
-        if limit.settings.count != Count::UnknownRecipients {
-            continue;
-        }
-        let form = context.limits.form(limit);
-        settled.settled = true;
-        settled.add(&limit.rule, unknown, |keys| limit.settings.key.write(context.request, &form, keys));
     }
 }
 

@@ -20,10 +20,11 @@ pub mod written;
 use std::collections::hash_map::RandomState;
 use std::collections::{HashMap, VecDeque};
 use std::hash::{BuildHasher, BuildHasherDefault, Hasher};
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::limiter::{Nanos, SECOND};
-use crate::store::Charge;
+use crate::store::{Ask, Charge, Rule};
 
 /// How long answers are kept after a message was settled.
 const REMEMBERED: Nanos = 60 * SECOND;
@@ -102,6 +103,17 @@ pub struct Told {
     pub refused: bool,
 }
 
+/// A limit that counts recipients whom Postfix refuses, with the key of a message.
+#[derive(Debug, Clone)]
+pub struct Watched {
+    /// The limit.
+    pub rule: Arc<Rule>,
+    /// The key.
+    pub key: Box<[u8]>,
+    /// Of a hundred recipients of the message, at least so many must be unknown.
+    pub share: u32,
+}
+
 /// A message.
 #[derive(Debug, Clone)]
 pub struct Message {
@@ -119,6 +131,8 @@ pub struct Message {
     pub told: [Told; 2],
     /// It has been asked about at DATA or END-OF-MESSAGE, or was ended.
     settled: bool,
+    /// Limits that count recipients whom Postfix refuses, with their keys and least shares of a hundred.
+    pub watched: Vec<Watched>,
     /// Its unknown recipients have been counted.
     pub unknown_counted: bool,
     last: Nanos,
@@ -134,6 +148,7 @@ impl Message {
             whole_limits: [0; 2],
             told: [Told::default(), Told::default()],
             settled: false,
+            watched: Vec::new(),
             unknown_counted: false,
             last: now,
         }
@@ -215,6 +230,36 @@ impl Message {
         back
     }
 
+    /// Recipients that we let pass.
+    #[must_use]
+    pub fn passed(&self) -> u64 {
+        let passed = self.recipients.iter().filter(|seen| !seen.told.refused).count();
+        u64::try_from(passed).unwrap_or(u64::MAX)
+    }
+
+    /// Watches for unknown recipients.
+    pub fn watch(&mut self, rule: &Arc<Rule>, key: &[u8], share: u32) {
+        if !self.watched.iter().any(|one| one.rule.name == rule.name && *one.key == *key) {
+            self.watched.push(Watched { rule: Arc::clone(rule), key: key.into(), share });
+        }
+    }
+
+    /// Puts what watching limits count of so many unknown recipients into a question.
+    pub fn count_unknown(&mut self, unknown: u64, settled: &mut Ask) {
+        let passed = self.passed();
+        if unknown == 0 || self.unknown_counted {
+            return;
+        }
+        self.unknown_counted = true;
+        settled.settled = true;
+        for one in self.watched.iter().filter(|one| unknown * 100 >= u64::from(one.share) * passed) {
+            settled.add(&one.rule, unknown, |keys| {
+                keys.extend_from_slice(&one.key);
+                true
+            });
+        }
+    }
+
     /// Whether it was asked about as a whole, or is over.
     #[must_use]
     pub fn is_settled(&self) -> bool {
@@ -252,6 +297,8 @@ impl Hasher for AsItIs {
 pub struct Ended {
     /// What is to be taken back.
     pub back: Vec<Charge>,
+    /// What is to be counted without asking: of a message that came to nothing all recipients are unknown.
+    pub settled: Ask,
     /// We seem not to be asked at DATA or END-OF-MESSAGE of this service any more.
     pub forgotten: Option<ServiceId>,
 }
@@ -259,6 +306,7 @@ pub struct Ended {
 impl Ended {
     fn add(&mut self, other: Self) {
         self.back.extend(other.back);
+        self.settled.append(&other.settled);
         self.forgotten = self.forgotten.or(other.forgotten);
     }
 }
@@ -419,6 +467,7 @@ impl Messages {
             self.settle(id, now);
             return ended;
         }
+        message.count_unknown(message.passed(), &mut ended.settled);
         let counted = message.reserved.iter().any(|one| one.kind == Kind::Reserved);
         let reserved = message.reserved.drain(..).filter(|one| one.kind == Kind::Reserved);
         ended.back = reserved.map(|one| one.charge).collect();

@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 use base::clock;
 
-use crate::active::{Books, Shared, lock, release};
+use crate::active::{Books, Shared, lock, release, settle};
 use crate::decide::{self, Context, Plan, Planned, Verdict};
 use crate::greylist::{self, service::Say};
 use crate::limiter::Moment;
@@ -20,7 +20,7 @@ use crate::limits::Limits;
 use crate::messages::{MessageId, Messages, ServiceId};
 use crate::protocol::{Attribute, Request, reply};
 use crate::report;
-use crate::store::{Answer, Ask, Unavailable};
+use crate::store::{Answer, Unavailable};
 
 /// What a connection is known by.
 #[derive(Debug, Clone, Copy, Default)]
@@ -193,7 +193,7 @@ fn answer(
         release(store.as_mut(), shared.remote.as_ref(), std::mem::take(back), context.at);
     }
     if !settled.counters().is_empty() {
-        count_settled(shared, store.as_mut(), settled, answer, context.at);
+        settle(store.as_mut(), shared.remote.as_ref(), settled, context.at);
     }
     tell(shared, plan, &verdict, context);
     let closed = trouble.and_then(|trouble| complain(shared, trouble, context.request));
@@ -202,31 +202,6 @@ fn answer(
         (_, Some(action)) if !verdict.refused => reply(&action, out),
         (Some(action), _) => reply(action, out),
         (None, _) => reply("DUNNO", out),
-    }
-}
-
-/// Counts what has happened already.
-fn count_settled(
-    shared: &Shared,
-    store: &mut dyn crate::store::Local,
-    settled: &Ask,
-    answer: &mut Answer,
-    at: &Moment,
-) {
-    match &shared.remote {
-        None => {
-            if let Err(error) = store.decide(settled, at, answer) {
-                log::debug!("unknown recipients are not counted: {error}");
-            }
-        }
-        Some(remote) => {
-            let (remote, settled, at) = (Arc::clone(remote), settled.clone(), *at);
-            tokio::spawn(async move {
-                if let Err(error) = remote.decide(&settled, &at).await {
-                    log::debug!("unknown recipients are not counted: {error}");
-                }
-            });
-        }
     }
 }
 

@@ -7,10 +7,12 @@
 //! | [`dns`] | a DNS server that answers, lies, is slow or silent as told |
 //! | [`keys`] | signing keys and their records |
 //! | [`auth`] | an auth server, ours or the reference, and a client of its protocol |
+//! | [`lmtp`] | an LMTP server, ours or the reference, and a client |
 //! | [`sasl`] | what a client says in a SASL exchange |
 //! | [`milter`] | a milter daemon, ours or the reference |
 //! | [`milter_client`] | the milter protocol, one step at a time, right or wrong |
 //! | [`redis`] | Redis: a server, a cluster, a master with sentinels |
+//! | [`policyd`] | our policy service, and a client that asks it |
 //! | [`postfix`] | a Postfix of its own |
 //! | [`exim`] | an Exim that lets users log in |
 //! | [`smtp_client`] | one SMTP command at a time |
@@ -49,10 +51,12 @@ mod daemon;
 pub mod dns;
 pub mod exim;
 pub mod keys;
+pub mod lmtp;
 pub mod mariadb;
 pub mod message;
 pub mod milter;
 pub mod milter_client;
+pub mod policyd;
 pub mod ports;
 pub mod postfix;
 pub mod postgres;
@@ -64,3 +68,4 @@ pub mod slapd;
 pub mod smtp_client;
 mod syslog;
 pub mod wait;
+mod watchdog;

@@ -31,7 +31,10 @@ fn race(hosts: &[Policyd], round: &str) -> usize {
             scope.spawn(move || {
                 let mut client = policyd.connect();
                 for number in 0..20 {
-                    passed.fetch_add(usize::from(asks(&mut client, round, connection, number)), Ordering::Relaxed);
+                    passed.fetch_add(
+                        usize::from(asks(&mut client, round, connection, number)),
+                        Ordering::Relaxed,
+                    );
                 }
             });
         }
@@ -93,7 +96,10 @@ fn redis_stopped_and_started_in_the_middle_keeps_the_bound() {
             scope.spawn(move || {
                 let mut client = policyd.connect();
                 for number in 0..20 {
-                    passed.fetch_add(usize::from(asks(&mut client, "a", connection, number)), Ordering::Relaxed);
+                    passed.fetch_add(
+                        usize::from(asks(&mut client, "a", connection, number)),
+                        Ordering::Relaxed,
+                    );
                     // All of it would be over before Redis could be stopped.
                     std::thread::sleep(Duration::from_millis(30));
                 }
@@ -148,8 +154,10 @@ fn a_redis_that_hangs_does_not_hold_up_mail() {
 fn sentinels_name_the_new_master() {
     let scratch = Scratch::new("policyredis");
     let mut watched = Watched::start(&scratch);
-    let store =
-        format!("{}\ntopology = \"sentinel\"\nmaster = \"mail\"", servers(&watched.addresses()).replace("2s", "300ms"));
+    let store = format!(
+        "{}\ntopology = \"sentinel\"\nmaster = \"mail\"",
+        servers(&watched.addresses()).replace("2s", "300ms")
+    );
     let host = host(&scratch, "one", &store);
     let mut client = host.connect();
     for number in 0..60 {

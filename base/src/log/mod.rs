@@ -36,6 +36,9 @@ struct Logger {
 /// Beginnings of the names of our own crates.
 const OURS: [&str; 6] = ["base", "lda", "milter", "policyd", "postrider", "sasl_auth"];
 
+/// Room for a line of the usual length: it is not moved while it grows.
+const USUAL_LINE: usize = 256;
+
 static LOGGER: OnceLock<Logger> = OnceLock::new();
 
 /// Starts logging for the process. Lines above `level` are dropped before they are formatted.
@@ -43,11 +46,13 @@ static LOGGER: OnceLock<Logger> = OnceLock::new();
 /// Only the first call in a process has an effect; later ones change the level alone, which is
 /// what a reload needs.
 pub fn start(sink: Sink, ident: &str, level: LevelFilter) {
+    start_plain(sink, &format!("{ident}[{}]", std::process::id()), level);
+}
+
+/// As [`start`], with a tag that is written as it is: the program's own lines hold the process.
+pub fn start_plain(sink: Sink, tag: &str, level: LevelFilter) {
     let colour = matches!(sink, Sink::Stderr) && std::io::stderr().is_terminal();
-    let logger = LOGGER.get_or_init(|| {
-        let tag = format!("{ident}[{}]", std::process::id());
-        Logger { sink, tag, colour }
-    });
+    let logger = LOGGER.get_or_init(|| Logger { sink, tag: tag.to_owned(), colour });
     // A second logger is refused by the facade; the first one goes on working.
     drop(log::set_logger(logger));
     set_level(level);
@@ -83,9 +88,12 @@ impl Log for Logger {
                     log::Level::Warn => "warning: ",
                     log::Level::Info | log::Level::Debug | log::Level::Trace => "",
                 };
-                let line = format!("{}: {before}{word}{}{after}\n", self.tag, record.args());
+                // One write(2) a line, or lines of several processes would mix.
+                let mut line = Vec::with_capacity(USUAL_LINE);
+                let tag = &self.tag;
                 // A closed stderr must not end a daemon that delivers mail.
-                drop(std::io::stderr().lock().write_all(line.as_bytes()));
+                drop(writeln!(line, "{tag}: {before}{word}{}{after}", record.args()));
+                drop(std::io::stderr().lock().write_all(&line));
             }
         }
     }

@@ -50,7 +50,12 @@ impl Desk {
     fn end(&mut self, id: u64) {
         let at = self.at();
         let ended = self.messages.end(id, at.now);
-        self.store.release(&ended.back, &at);
+        self.finish(ended, &at);
+    }
+
+    fn finish(&mut self, ended: super::Ended, at: &Moment) {
+        self.store.release(&ended.back, at);
+        self.store.decide(&ended.settled, at, &mut Answer::default()).unwrap();
     }
 
     fn close(&mut self, wire: &mut Wire) {
@@ -65,7 +70,7 @@ impl Desk {
         let at = self.at();
         for _ in 0..100 {
             let ended = self.messages.expire(at.now);
-            self.store.release(&ended.back, &at);
+            self.finish(ended, &at);
         }
     }
 
@@ -299,6 +304,24 @@ fn unknown_recipients_are_what_postfix_refuses_after_us() {
         }
     }
     assert_eq!(desk.used("u", ALICE), 6);
+}
+
+#[test]
+fn of_a_message_without_a_known_recipient_all_are_unknown() {
+    let mut desk = Desk::new(
+        "[[limit]]\nname = \"u\"\nkey = [\"sasl_username\"]\ncount = \"unknown-recipients\"\nrate = [\"50/hour\"]\nshare = 50\n",
+    );
+    let mut wire = Wire::default();
+    for (instance, count, want) in [("1", "3", 0), ("2", "2", 2), ("3", "", 2), ("4", "4", 6)] {
+        for number in 0..4 {
+            assert_eq!(desk.ask(&mut wire, &request(&rcpt(instance, &format!("b{number}@b.example")))), None);
+        }
+        // Postfix does not ask about a message without recipients; the next one ends it.
+        if !count.is_empty() {
+            assert_eq!(desk.ask(&mut wire, &request(&data(instance, count))), None);
+        }
+        assert_eq!(desk.used("u", ALICE), want, "message {instance}");
+    }
 }
 
 #[test]

@@ -129,6 +129,17 @@ impl Ask {
         true
     }
 
+    /// Adds the counters of another question.
+    pub fn append(&mut self, other: &Self) {
+        self.settled |= other.settled;
+        for counter in &other.counters {
+            self.add(&counter.rule, counter.cost, |keys| {
+                keys.extend_from_slice(other.key(counter));
+                true
+            });
+        }
+    }
+
     /// Leaves out the counters of a limit.
     pub fn leave_out(&mut self, name: &str) {
         self.counters.retain(|counter| &*counter.rule.name != name);

@@ -5,7 +5,7 @@ mod subject;
 
 pub use conf::{Conf, SigningKey};
 pub use subject::Subject;
-pub(crate) use subject::target_folder;
+pub use subject::target_folder;
 
 use std::fs::{self, File};
 use std::net::TcpStream;

@@ -46,7 +46,7 @@ impl Subject {
 }
 
 /// `target/debug` or `target/release`: test programs lie there or in its folder `deps`.
-pub(crate) fn target_folder() -> PathBuf {
+pub fn target_folder() -> PathBuf {
     let program = std::env::current_exe().unwrap();
     let folder = program.parent().unwrap();
     if folder.ends_with("deps") { folder.parent().unwrap().to_owned() } else { Path::new(folder).to_owned() }

@@ -33,6 +33,29 @@ impl Document {
         found.unwrap_or(&self.nothing)
     }
 
+    /// Sets a value that comes from elsewhere (the command line), in the form that a default has: a text
+    /// without quotes. It goes before what the text says, and keeps its place.
+    ///
+    /// # Errors
+    /// A sentence: there is no such setting, or it takes another form.
+    pub fn set(&mut self, section: &str, name: &str, value: &str) -> Result<(), String> {
+        let table = self.tables.iter_mut().find(|table| table.section.name == section);
+        let table = table.ok_or_else(|| format!("there is no section {section}"))?;
+        let setting = table.section.setting(name).ok_or_else(|| format!("there is no setting {name}"))?;
+        let value = of_text(setting.kind, value)
+            .map_err(|wrong| format!("{name}: {}; {}", wrong.text, wrong.help))?;
+        match table.entries.iter_mut().find(|entry| entry.setting.name == name) {
+            Some(entry) => entry.value = Some(value),
+            None => {
+                let place = table.header.clone();
+                let entry =
+                    Entry { setting, key: place.clone(), place, literals: Vec::new(), value: Some(value) };
+                table.entries.push(entry);
+            }
+        }
+        Ok(())
+    }
+
     /// Whether nothing was left out because of its syntax, so that what is missing really is.
     #[must_use]
     pub fn is_whole(&self) -> bool {

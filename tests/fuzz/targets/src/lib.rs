@@ -9,7 +9,9 @@ mod data_set;
 mod dkim;
 mod fields;
 mod packets;
+mod policyd;
 
+pub use self::policyd::{policy_configuration, policy_requests, policy_state};
 pub use auth::{auth_configuration, auth_session, mechanism, passwd_file, stored_password, token, variables};
 pub use configuration::configuration;
 pub use data_set::data_set;
@@ -21,7 +23,7 @@ pub use packets::packets;
 pub type Target = (&'static str, fn(&[u8]));
 
 /// All targets.
-pub const TARGETS: [Target; 16] = [
+pub const TARGETS: [Target; 19] = [
     ("packets", packets),
     ("tag_list", tag_list),
     ("signature", signature),
@@ -38,6 +40,9 @@ pub const TARGETS: [Target; 16] = [
     ("variables", variables),
     ("passwd_file", passwd_file),
     ("auth_configuration", auth_configuration),
+    ("policy_requests", policy_requests),
+    ("policy_configuration", policy_configuration),
+    ("policy_state", policy_state),
 ];
 
 /// The first byte, which chooses among variants, and the rest.

@@ -1,0 +1,400 @@
+//! A message that is arriving: bytes go to a file in `tmp` as they come, line ends as configured.
+
+use std::fs::{self, File};
+use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use rustix::fs::FlockOperation;
+
+use super::message::Message;
+use super::name::{Base, Origin};
+use super::{Mailboxes, StoreError};
+use crate::message::{LONGEST_HEADER, header_end};
+
+/// Bytes that are written at a time.
+const PIECE: usize = 64 * 1024;
+
+/// A message that is not complete yet. Dropped, it leaves nothing behind.
+#[derive(Debug)]
+pub struct Incoming {
+    trace: Vec<u8>,
+    key: Vec<u8>,
+    now: Duration,
+    crlf: bool,
+    tmp: PathBuf,
+    /// Converted bytes that are not written yet.
+    pending: Vec<u8>,
+    /// The beginning of the message as it came.
+    head: Vec<u8>,
+    /// Whether the header has ended, or is too long to wait for its end.
+    head_done: bool,
+    /// The last byte was a CR that is not decided yet.
+    held_cr: bool,
+    /// The last byte that was put.
+    last: u8,
+    file: Option<Open>,
+    size: u64,
+    virtual_size: u64,
+    /// All of it is on disk.
+    settled: bool,
+}
+
+/// The file in `tmp`.
+#[derive(Debug)]
+pub(super) struct Open {
+    pub(super) file: File,
+    pub(super) path: PathBuf,
+    pub(super) origin: Option<Origin>,
+    /// What an attempt that was killed left behind, which is already in a folder.
+    pub(super) earlier: Option<Earlier>,
+    pub(super) keep: bool,
+}
+
+/// The file of an earlier attempt.
+#[derive(Debug)]
+pub(super) struct Earlier {
+    pub(super) file: File,
+    pub(super) path: PathBuf,
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        if !self.keep {
+            // Another file of this name does not exist: it is ours while it is there.
+            drop(fs::remove_file(&self.path));
+        }
+    }
+}
+
+impl Incoming {
+    /// Begins a message for this mailbox.
+    ///
+    /// `trace` are header fields of our own that come first; their length must not change from attempt to
+    /// attempt. `key` describes the recipient (user, addresses): with the message's `Received` field it
+    /// names the file, so that another attempt for the same recipient finds this one. `crlf` is
+    /// `mail_save_crlf`. Nothing is opened before the header is complete.
+    #[must_use]
+    pub fn begin(boxes: &Mailboxes, trace: &[u8], key: &[&[u8]], crlf: bool, now: Duration) -> Self {
+        Self {
+            trace: trace.to_vec(),
+            key: key.join(&0),
+            now,
+            crlf,
+            tmp: boxes.place().inbox.join("tmp"),
+            pending: Vec::new(),
+            head: Vec::new(),
+            head_done: false,
+            held_cr: false,
+            last: 0,
+            file: None,
+            size: 0,
+            virtual_size: 0,
+            settled: false,
+        }
+    }
+
+    /// Takes the next bytes.
+    ///
+    /// # Errors
+    /// The file cannot be opened or written; the message is to be given up.
+    pub fn write(&mut self, boxes: &Mailboxes, bytes: &[u8]) -> Result<(), StoreError> {
+        if !self.head_done {
+            let room = LONGEST_HEADER.saturating_sub(self.head.len());
+            self.head.extend_from_slice(bytes.get(..room.min(bytes.len())).unwrap_or_default());
+            self.head_done = self.head.len() >= LONGEST_HEADER || header_end(&self.head).is_some();
+            if self.pending.is_empty() && self.size == 0 && !self.trace.is_empty() {
+                let trace = std::mem::take(&mut self.trace);
+                self.convert(&trace);
+                self.trace = trace;
+            }
+        }
+        for piece in bytes.chunks(PIECE) {
+            self.convert(piece);
+            if self.pending.len() >= PIECE {
+                self.flush(boxes)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The header as it came, without our own fields; at most [`LONGEST_HEADER`] bytes of it.
+    #[must_use]
+    pub fn head(&self) -> &[u8] {
+        &self.head
+    }
+
+    /// Ends the message: all of it is on disk, in `tmp`.
+    ///
+    /// # Errors
+    /// The file cannot be written or synced.
+    pub fn finish(mut self, boxes: &Mailboxes) -> Result<Message, StoreError> {
+        self.settle(boxes)?;
+        let Some(open) = self.file.take() else {
+            return Err(StoreError::io("open", &self.tmp)(io::Error::other("no file")));
+        };
+        let end = header_end(&self.head).unwrap_or(self.head.len());
+        self.head.truncate(end);
+        let end = header_end(&self.head).unwrap_or(self.head.len());
+        self.head.truncate(end);
+        let trace_size = self.trace_size();
+        Message::finished(
+            open,
+            boxes,
+            std::mem::take(&mut self.head),
+            self.key.clone(),
+            self.now,
+            (self.size, self.virtual_size, trace_size),
+        )
+    }
+
+    /// The first half of [`Self::finish`]: all that has been written is on disk. After it fails the message can still
+    /// [move](Self::move_to) to another mailbox.
+    ///
+    /// # Errors
+    /// The file cannot be opened, written or synced.
+    pub fn settle(&mut self, boxes: &Mailboxes) -> Result<(), StoreError> {
+        if self.settled {
+            return Ok(());
+        }
+        self.head_done = true;
+        if self.held_cr {
+            self.held_cr = false;
+            self.put(b"\r");
+        }
+        if self.size == 0 && self.pending.is_empty() && !self.trace.is_empty() {
+            let trace = std::mem::take(&mut self.trace);
+            self.convert(&trace);
+        }
+        self.flush(boxes)?;
+        if boxes.syncs()
+            && let Some(open) = &self.file
+        {
+            open.file.sync_all().map_err(StoreError::io("fsync", &open.path))?;
+        }
+        self.settled = true;
+        Ok(())
+    }
+
+    /// Goes on in another mailbox with all that has come so far, because this one's cannot take it. `self` is to be
+    /// dropped with the credentials that it was written with.
+    ///
+    /// # Errors
+    /// What was written cannot be read, or not be written there either.
+    pub fn move_to(&mut self, boxes: &Mailboxes, trace: &[u8], key: &[&[u8]]) -> Result<Self, StoreError> {
+        let mut there = Self::begin(boxes, trace, key, self.crlf, self.now);
+        there.head.clone_from(&self.head);
+        there.head_done = self.head_done;
+        there.convert(trace);
+        // Our own fields are at the beginning of the file, or of what is still in memory.
+        let mut skip = self.trace_size();
+        if let Some(open) = &mut self.file {
+            let written = self.size - u64::try_from(self.pending.len()).unwrap_or(0);
+            open.file.seek(SeekFrom::Start(skip)).map_err(StoreError::io("lseek", &open.path))?;
+            let mut left = written.saturating_sub(skip);
+            skip = skip.saturating_sub(written);
+            let mut piece = vec![0; PIECE];
+            while left > 0 {
+                let part = usize::try_from(left).unwrap_or(usize::MAX).min(PIECE);
+                let part = piece.get_mut(..part).unwrap_or_default();
+                open.file.read_exact(part).map_err(StoreError::io("read", &open.path))?;
+                left -= u64::try_from(part.len()).unwrap_or(left);
+                there.put(part);
+                there.flush(boxes)?;
+            }
+        }
+        let skip = usize::try_from(skip).unwrap_or(usize::MAX);
+        there.put(self.pending.get(skip..).unwrap_or_default());
+        there.held_cr = self.held_cr;
+        Ok(there)
+    }
+
+    /// What our own fields take on disk.
+    fn trace_size(&self) -> u64 {
+        if self.size == 0 {
+            return 0;
+        }
+        let removed = if self.crlf { 0 } else { memchr::memmem::find_iter(&self.trace, b"\r\n").count() };
+        u64::try_from(self.trace.len() - removed).unwrap_or(0)
+    }
+
+    /// Line ends as configured, into the buffer.
+    fn convert(&mut self, bytes: &[u8]) {
+        let mut rest = bytes;
+        while !rest.is_empty() {
+            if self.held_cr {
+                self.held_cr = false;
+                if rest.first() != Some(&b'\n') {
+                    self.put(b"\r");
+                } else if self.crlf {
+                    self.put(b"\r\n");
+                    rest = rest.get(1..).unwrap_or_default();
+                    continue;
+                } else {
+                    self.put(b"\n");
+                    rest = rest.get(1..).unwrap_or_default();
+                    continue;
+                }
+            }
+            let end =
+                if self.crlf { memchr::memchr2(b'\r', b'\n', rest) } else { memchr::memchr(b'\r', rest) };
+            let (text, after) = rest.split_at_checked(end.unwrap_or(rest.len())).unwrap_or((rest, b""));
+            self.put(text);
+            match after.first() {
+                Some(b'\r') => self.held_cr = true,
+                Some(_) => self.put(b"\r\n"),
+                None => {}
+            }
+            rest = after.get(1..).unwrap_or_default();
+        }
+    }
+
+    fn put(&mut self, bytes: &[u8]) {
+        let Some(last) = bytes.last() else { return };
+        let length = u64::try_from(bytes.len()).unwrap_or(0);
+        self.size += length;
+        self.virtual_size += length;
+        if !self.crlf {
+            let alone = memchr::memchr_iter(b'\n', bytes).count();
+            // CR CR LF becomes CR LF, to which nothing is added.
+            let joined = usize::from(self.last == b'\r' && bytes.first() == Some(&b'\n'));
+            self.virtual_size += u64::try_from(alone - joined).unwrap_or(0);
+        }
+        self.last = *last;
+        self.pending.extend_from_slice(bytes);
+    }
+
+    fn flush(&mut self, boxes: &Mailboxes) -> Result<(), StoreError> {
+        if self.file.is_none() {
+            self.file = Some(self.open(boxes)?);
+        }
+        if let Some(open) = &mut self.file {
+            open.file.write_all(&self.pending).map_err(StoreError::io("write", &open.path))?;
+            self.pending.clear();
+        }
+        Ok(())
+    }
+
+    fn open(&self, boxes: &Mailboxes) -> Result<Open, StoreError> {
+        let origin = Origin::of(&self.head);
+        let mut earlier = None;
+        if let Some(origin) = origin {
+            let base = origin.base(&[&self.key], boxes.hostname());
+            // The second name is for when the first is held by an earlier attempt: that of a third has to find it.
+            for path in [self.tmp.join(base.as_str()), self.tmp.join(format!("{}.again", base.as_str()))] {
+                match claim(boxes, &path)? {
+                    Claim::Ours(file) => {
+                        return Ok(Open { file, path, origin: Some(origin), earlier, keep: false });
+                    }
+                    Claim::Earlier(found) => earlier = earlier.or(Some(found)),
+                }
+            }
+        }
+        for _ in 0..100 {
+            let base = Base::unique(self.now, std::process::id(), boxes.hostname());
+            let path = self.tmp.join(base.as_str());
+            match create(boxes, &path) {
+                Ok(file) => return Ok(Open { file, path, origin, earlier, keep: false }),
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+                Err(error) => return Err(StoreError::io("open", &path)(error)),
+            }
+        }
+        Err(StoreError::io("open", &self.tmp)(io::Error::from(io::ErrorKind::AlreadyExists)))
+    }
+}
+
+/// Creates a file in `tmp`, and the INBOX when it is not there.
+fn create(boxes: &Mailboxes, path: &Path) -> io::Result<File> {
+    match boxes.new_file(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            let inbox = boxes.inbox().map_err(|error| io::Error::other(error.to_string()))?;
+            boxes.create(&inbox).map_err(|error| match error {
+                StoreError::Io { error, .. } => error,
+                other => io::Error::other(other.to_string()),
+            })?;
+            boxes.new_file(path)
+        }
+        other => other,
+    }
+}
+
+/// What is behind a name in `tmp` that each attempt uses.
+enum Claim {
+    /// A new file, locked.
+    Ours(File),
+    /// A message that an earlier attempt has put into a folder.
+    Earlier(Earlier),
+}
+
+/// Opens a new file at `path`, or what an earlier attempt left there.
+fn claim(boxes: &Mailboxes, path: &Path) -> Result<Claim, StoreError> {
+    // Once more when the earlier file was of no use, or is gone meanwhile.
+    for _ in 0..3 {
+        match create(boxes, path) {
+            Ok(file) => {
+                // Nobody else can hold a lock on it; where there are no locks, names are enough.
+                let _best_effort = rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive);
+                return Ok(Claim::Ours(file));
+            }
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                if let Some(earlier) = inspect(path)? {
+                    return Ok(Claim::Earlier(earlier));
+                }
+            }
+            Err(error) => return Err(StoreError::io("open", path)(error)),
+        }
+    }
+    Err(StoreError::Busy(path.to_owned()))
+}
+
+/// What an earlier attempt left at `path`: nothing of use (and then it is removed), or a message that is in a
+/// folder already.
+fn inspect(path: &Path) -> Result<Option<Earlier>, StoreError> {
+    let file = match File::options().read(true).write(true).open(path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(StoreError::io("open", path)(error)),
+    };
+    if rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive)
+        == Err(rustix::io::Errno::WOULDBLOCK)
+    {
+        return Err(StoreError::Busy(path.to_owned()));
+    }
+    let found = file.metadata().map_err(StoreError::io("fstat", path))?;
+    if found.nlink() >= 2 {
+        return Ok(Some(Earlier { file, path: path.to_owned() }));
+    }
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(StoreError::io("unlink", path)(error)),
+        _ => Ok(None),
+    }
+}
+
+/// Whether the last `length` bytes of two files are the same.
+pub(super) fn same_end(a: &mut File, b: &mut File, length: u64) -> io::Result<bool> {
+    let start = |file: &mut File| -> io::Result<bool> {
+        let size = file.metadata()?.len();
+        if size < length {
+            return Ok(false);
+        }
+        file.seek(SeekFrom::Start(size - length))?;
+        Ok(true)
+    };
+    if !start(a)? || !start(b)? {
+        return Ok(false);
+    }
+    let mut left = length;
+    let (mut one, mut two) = (vec![0; 16 * 1024], vec![0; 16 * 1024]);
+    while left > 0 {
+        let part = usize::try_from(left).unwrap_or(usize::MAX).min(one.len());
+        let (Some(one), Some(two)) = (one.get_mut(..part), two.get_mut(..part)) else { return Ok(false) };
+        a.read_exact(one)?;
+        b.read_exact(two)?;
+        if one != two {
+            return Ok(false);
+        }
+        left -= u64::try_from(part).unwrap_or(left);
+    }
+    Ok(true)
+}

@@ -1,0 +1,268 @@
+//! Who a message is for: from a name to uid, home and mailbox, through the userdb.
+
+use nix::unistd::{Group, User as SystemUser};
+
+use crate::config::settings::Settings;
+use crate::location::{Location, Place};
+use crate::maildir::{Mailboxes, StoreError};
+use crate::quota::Rules;
+use crate::userdb::{self, Answer, Fields};
+use crate::variables::{Template, Values};
+
+/// A user who gets mail.
+#[derive(Debug, Clone)]
+pub struct User {
+    /// The name, as the userdb has it.
+    pub name: String,
+    /// Who writes the files.
+    pub identity: Identity,
+    /// The home; may be empty.
+    pub home: String,
+    /// The mailbox.
+    pub place: Place,
+    /// The limits of the mailbox.
+    pub quota: Rules,
+    /// All fields of the userdb: `sieve`, `sieve_before` and others.
+    pub fields: Fields,
+}
+
+/// The credentials of a delivery.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Identity {
+    /// The uid.
+    pub uid: u32,
+    /// The gid.
+    pub gid: u32,
+    /// Supplementary groups.
+    pub groups: Vec<u32>,
+}
+
+/// Why there is no user.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum NoUser {
+    /// There is none of this name.
+    Unknown,
+    /// It cannot be said, or the user cannot get mail as things are; the text is for the log.
+    Temporary(String),
+}
+
+impl User {
+    /// Opens the mailbox; call it with the user's credentials.
+    ///
+    /// # Errors
+    /// As [`Mailboxes::open`].
+    pub fn mailboxes(&self, settings: &Settings) -> Result<Mailboxes, StoreError> {
+        Mailboxes::open(
+            self.place.clone(),
+            settings.mail.separator,
+            &settings.mail.prefix,
+            settings.fsync,
+            &settings.hostname,
+        )
+    }
+
+    /// What variables stand for, for this user.
+    #[must_use]
+    pub fn values<'a>(&'a self, settings: &'a Settings, service: &'a str) -> Values<'a> {
+        Values {
+            user: &self.name,
+            home: &self.home,
+            uid: Some(self.identity.uid),
+            gid: Some(self.identity.gid),
+            service,
+            hostname: &settings.hostname,
+        }
+    }
+}
+
+/// The name that is looked up for a name as it was given: `username_format` applied.
+#[must_use]
+pub fn normalised(settings: &Settings, name: &str) -> String {
+    let values = Values { user: name, hostname: &settings.hostname, ..Values::default() };
+    settings.users.username_format.expand(&values)
+}
+
+/// Finds a user by name. `service` is `lda` or `lmtp`.
+///
+/// # Errors
+/// [`NoUser`].
+pub fn find(settings: &Settings, name: &str, service: &str) -> Result<User, NoUser> {
+    let name = normalised(settings, name);
+    match userdb::look_up(settings, &name, service) {
+        Answer::Found(fields) => user(settings, &name, fields, service).map_err(NoUser::Temporary),
+        Answer::Unknown => Err(NoUser::Unknown),
+        Answer::Temporary(text) => Err(NoUser::Temporary(text)),
+    }
+}
+
+/// The user of these fields.
+///
+/// # Errors
+/// A sentence: no uid, an id outside the valid ones, no home, a mail location that cannot be used.
+pub fn user(settings: &Settings, name: &str, fields: Fields, service: &str) -> Result<User, String> {
+    let name = fields.value("user").unwrap_or(name).to_owned();
+    let id = |field: &str, default: Option<u32>, find: fn(&str) -> Result<Option<u32>, String>| match fields
+        .value(field)
+    {
+        Some(text) => number(field, text, find).map(Some),
+        None => Ok(default),
+    };
+    let own = (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw());
+    // Whoever is not root writes as it is.
+    let or_own = |found: Option<u32>, own: u32| found.or((own != 0).then_some(own));
+    let uid = or_own(id("uid", settings.users.uid, uid_of)?, own.0)
+        .ok_or("the userdb gives no uid; set mail_uid")?;
+    let gid = or_own(id("gid", settings.users.gid, gid_of)?, own.1)
+        .ok_or("the userdb gives no gid; set mail_gid")?;
+    valid(settings, uid, gid)?;
+    let mut values = Values {
+        user: &name,
+        uid: Some(uid),
+        gid: Some(gid),
+        service,
+        hostname: &settings.hostname,
+        home: "",
+    };
+    let home = match (fields.value("home"), &settings.users.home) {
+        (Some(home), _) => home.to_owned(),
+        (None, Some(template)) => template.expand(&values),
+        (None, None) => String::new(),
+    };
+    // Dovecot's chroot mark: /home/./user.
+    let home = home.replace("/./", "/");
+    values.home = &home;
+    let place = match fields.value("mail").filter(|mail| !mail.is_empty()) {
+        Some(mail) => Location::parse(mail)
+            .and_then(|location| location.expand(&values))
+            .map_err(|error| format!("mail={mail}: {error}"))?,
+        None => match fields.value("mail_path").filter(|path| !path.is_empty()) {
+            Some(path) => {
+                let template = Template::parse(path).map_err(|error| format!("mail_path={path}: {error}"))?;
+                Location { path: template, ..settings.mail.location.clone() }.expand(&values)?
+            }
+            None => settings.mail.location.expand(&values)?,
+        },
+    };
+    let quota = quota(settings, &fields)?;
+    let groups = groups(settings, &fields, gid)?;
+    Ok(User { identity: Identity { uid, gid, groups }, place, quota, home, name, fields })
+}
+
+/// Ids outside the valid ones: mail that waits is better than a mailbox of somebody else.
+fn valid(settings: &Settings, uid: u32, gid: u32) -> Result<(), String> {
+    let users = &settings.users;
+    if uid == 0 {
+        return Err("mail is not delivered as root: uid 0".to_owned());
+    }
+    if !users.uids.contains(uid) {
+        return Err(format!(
+            "uid {uid} is not valid: see first_valid_uid = {} and last_valid_uid = {}",
+            users.uids.first, users.uids.last
+        ));
+    }
+    if !users.gids.contains(gid) {
+        return Err(format!(
+            "gid {gid} is not valid: see first_valid_gid = {} and last_valid_gid = {}",
+            users.gids.first, users.gids.last
+        ));
+    }
+    Ok(())
+}
+
+/// The fields `quota_rule`, `quota_rule2` …, or `quota_storage_size` of Dovecot 2.4, or else the configuration's rules.
+fn quota(settings: &Settings, fields: &Fields) -> Result<Rules, String> {
+    let mut texts: Vec<String> = fields
+        .iter()
+        .filter(|(name, _)| {
+            name.strip_prefix("quota_rule").is_some_and(|rest| rest.bytes().all(|byte| byte.is_ascii_digit()))
+        })
+        .map(|(_, value)| value.to_owned())
+        .collect();
+    if let Some(size) = fields.value("quota_storage_size") {
+        texts.push(format!("*:bytes={size}"));
+    }
+    if let Some(count) = fields.value("quota_message_count") {
+        texts.push(format!("*:messages={count}"));
+    }
+    if texts.is_empty() {
+        return Ok(settings.quota.rules.clone());
+    }
+    Rules::parse(texts.iter().map(String::as_str)).map_err(|error| format!("quota_rule: {error}"))
+}
+
+fn groups(settings: &Settings, fields: &Fields, gid: u32) -> Result<Vec<u32>, String> {
+    let mut groups = settings.users.access_groups.clone();
+    if rustix::process::geteuid().is_root()
+        && let Some(name) = fields.value("system_user")
+    {
+        let name = std::ffi::CString::new(name).map_err(|error| error.to_string())?;
+        let found = nix::unistd::getgrouplist(&name, nix::unistd::Gid::from_raw(gid))
+            .map_err(|error| format!("getgrouplist: {error}"))?;
+        groups.extend(found.into_iter().map(nix::unistd::Gid::as_raw));
+    }
+    groups.push(gid);
+    groups.sort_unstable();
+    groups.dedup();
+    Ok(groups)
+}
+
+fn number(field: &str, text: &str, find: fn(&str) -> Result<Option<u32>, String>) -> Result<u32, String> {
+    if text.bytes().all(|byte| byte.is_ascii_digit()) {
+        return text
+            .parse()
+            .ok()
+            .filter(|id| *id != u32::MAX)
+            .ok_or_else(|| format!("{field} {text:?} is no number up to 4294967294"));
+    }
+    find(text)?.ok_or_else(|| format!("{field}: there is no {text:?} in this system"))
+}
+
+/// The uid of a system's user by name.
+///
+/// # Errors
+/// It cannot be looked up.
+pub fn uid_of(name: &str) -> Result<Option<u32>, String> {
+    let found = SystemUser::from_name(name).map_err(|error| format!("user {name}: {error}"))?;
+    Ok(found.map(|user| user.uid.as_raw()))
+}
+
+/// The gid of a system's group by name.
+///
+/// # Errors
+/// It cannot be looked up.
+pub fn gid_of(name: &str) -> Result<Option<u32>, String> {
+    let found = Group::from_name(name).map_err(|error| format!("group {name}: {error}"))?;
+    Ok(found.map(|group| group.gid.as_raw()))
+}
+
+impl Identity {
+    /// Becomes this user for good: groups, gid, uid, in this order. Does nothing for who is it already.
+    ///
+    /// # Errors
+    /// A sentence; the process must not go on then.
+    pub fn take_on(&self) -> Result<(), String> {
+        use nix::unistd::{Gid, Uid, getegid, geteuid, setgid, setgroups, setuid};
+        if !geteuid().is_root() {
+            if geteuid().as_raw() == self.uid
+                && (getegid().as_raw() == self.gid || setgid(Gid::from_raw(self.gid)).is_ok())
+            {
+                return Ok(());
+            }
+            return Err(format!(
+                "the user has uid {} and gid {}, but the program runs as {} and {}: start it as root, or as that user",
+                self.uid,
+                self.gid,
+                geteuid(),
+                getegid()
+            ));
+        }
+        let groups: Vec<Gid> = self.groups.iter().copied().map(Gid::from_raw).collect();
+        setgroups(&groups).map_err(|error| format!("setgroups: {error}"))?;
+        setgid(Gid::from_raw(self.gid)).map_err(|error| format!("setgid({}): {error}", self.gid))?;
+        setuid(Uid::from_raw(self.uid)).map_err(|error| format!("setuid({}): {error}", self.uid))?;
+        if setuid(Uid::from_raw(0)).is_ok() {
+            return Err("root could not be given up".to_owned());
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,226 @@
+//! Hands a message to sendmail(1): an argument vector and no shell, a clean environment, a bounded time.
+
+use std::io::{self, Read, Write};
+use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::path::Path;
+use std::process::{Child, ChildStderr, ChildStdin, Command, ExitStatus, Stdio};
+use std::time::{Duration, Instant};
+
+use base::clock::monotonic_now;
+use base::log::escaped;
+use nix::fcntl::{FcntlArg, OFlag, fcntl};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::signal::{Signal, killpg};
+use nix::unistd::Pid;
+use rustix::process::{PidfdFlags, pidfd_open};
+
+/// How long sendmail may take for one message.
+pub const TIMEOUT: Duration = Duration::from_secs(60);
+/// Bytes that are written at a time.
+const PIECE: usize = 64 * 1024;
+/// What is kept of what sendmail says when it fails.
+const LAST_WORDS: usize = 300;
+
+/// Sends a message to recipients; `sender` is empty for `<>`.
+///
+/// # Errors
+/// A sentence for the log: sendmail is not there, is too slow, or ended with another status than 0.
+pub fn submit(
+    sendmail: &Path,
+    sender: &str,
+    recipients: &[String],
+    content: &mut dyn Read,
+    timeout: Duration,
+) -> Result<(), String> {
+    let deadline = monotonic_now() + timeout;
+    let failed = |what: String| format!("sendmail {}: {what}", sendmail.display());
+    let mut child = Command::new(sendmail)
+        .args(["-i", "-f", if sender.is_empty() { "<>" } else { sender }, "--"])
+        .args(recipients)
+        .env_clear()
+        .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")
+        .current_dir("/")
+        .process_group(0)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .map_err(|error| failed(error.to_string()))?;
+    let (stdin, stderr) = (child.stdin.take(), child.stderr.take());
+    let (Some(stdin), Some(stderr)) = (stdin, stderr) else {
+        end(&mut child);
+        return Err(failed("has no standard input".to_owned()));
+    };
+    let outcome = feed(stdin, content, deadline).and_then(|()| wait(&mut child, deadline));
+    match outcome {
+        Ok(status) if status.success() => Ok(()),
+        Ok(status) => Err(failed(format!("{}{}", ended(status), words(stderr)))),
+        Err(error) => {
+            end(&mut child);
+            if error.kind() == io::ErrorKind::TimedOut {
+                Err(failed(format!("not done within {timeout:?}{}", words(stderr))))
+            } else {
+                Err(failed(format!("{error}{}", words(stderr))))
+            }
+        }
+    }
+}
+
+/// Writes the message. A program that ends without reading all of it says by its status what that means.
+fn feed(mut stdin: ChildStdin, content: &mut dyn Read, deadline: Instant) -> io::Result<()> {
+    nonblocking(stdin.as_fd())?;
+    let mut buffer = vec![0; PIECE];
+    loop {
+        let length = match content.read(&mut buffer) {
+            Ok(0) => return Ok(()),
+            Ok(length) => length,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            // What was read so far must not go out as if it were the message.
+            Err(error) => return Err(io::Error::other(format!("the message cannot be read: {error}"))),
+        };
+        let mut piece = buffer.get(..length).unwrap_or_default();
+        while !piece.is_empty() {
+            match stdin.write(piece) {
+                Ok(written) => piece = piece.get(written..).unwrap_or_default(),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    ready(stdin.as_fd(), PollFlags::POLLOUT, deadline)?;
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {
+                    return if drained(content)? { Ok(()) } else { Err(error) };
+                }
+                Err(error) => return Err(error),
+            }
+        }
+    }
+}
+
+/// Whether nothing is left to be read, so that no reader was cheated of anything.
+fn drained(content: &mut dyn Read) -> io::Result<bool> {
+    Ok(content.read(&mut [0])? == 0)
+}
+
+fn wait(child: &mut Child, deadline: Instant) -> io::Result<ExitStatus> {
+    let pid = i32::try_from(child.id()).ok().and_then(rustix::process::Pid::from_raw);
+    let pid = pid.ok_or_else(|| io::Error::other("no process id"))?;
+    let watched = pidfd_open(pid, PidfdFlags::empty())?;
+    ready(watched.as_fd(), PollFlags::POLLIN, deadline)?;
+    child.wait()
+}
+
+fn ready(fd: BorrowedFd<'_>, events: PollFlags, deadline: Instant) -> io::Result<()> {
+    loop {
+        let left = deadline.saturating_duration_since(monotonic_now());
+        if left.is_zero() {
+            return Err(io::ErrorKind::TimedOut.into());
+        }
+        let timeout = PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX);
+        match poll(&mut [PollFd::new(fd, events)], timeout) {
+            Ok(0) | Err(nix::errno::Errno::EINTR) => {}
+            Ok(_) => return Ok(()),
+            Err(error) => return Err(error.into()),
+        }
+    }
+}
+
+fn nonblocking(fd: BorrowedFd<'_>) -> io::Result<()> {
+    fcntl(fd, FcntlArg::F_SETFL(OFlag::O_NONBLOCK)).map(|_old| ()).map_err(Into::into)
+}
+
+/// Kills the program and what it started.
+fn end(child: &mut Child) {
+    if let Ok(pid) = i32::try_from(child.id()) {
+        // It may have ended by itself.
+        let _gone = killpg(Pid::from_raw(pid), Signal::SIGKILL);
+    }
+    drop(child.wait());
+}
+
+fn ended(status: ExitStatus) -> String {
+    match (status.code(), status.signal()) {
+        (Some(code), _) => format!("exited with status {code}"),
+        (None, Some(signal)) => format!("was ended by signal {signal}"),
+        (None, None) => "ended".to_owned(),
+    }
+}
+
+/// What it said on standard error, as far as that is there already.
+fn words(mut stderr: ChildStderr) -> String {
+    let mut said = vec![0; LAST_WORDS];
+    let length = nonblocking(stderr.as_fd()).and_then(|()| stderr.read(&mut said)).unwrap_or(0);
+    said.truncate(length);
+    let line = said.split(|byte| *byte == b'\n').next().unwrap_or_default();
+    if line.is_empty() { String::new() } else { format!(": {}", escaped(line, LAST_WORDS)) }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+
+    fn program(directory: &Path, script: &str) -> std::path::PathBuf {
+        let path = directory.join("sendmail");
+        fs::write(&path, format!("#!/bin/sh\ncd {}\n{script}\n", directory.display())).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+        path
+    }
+
+    fn sent(path: &Path, content: &[u8], timeout: Duration) -> Result<(), String> {
+        let recipients = ["-x@b.example".to_owned(), "$(id)@b.example".to_owned()];
+        submit(path, "", &recipients, &mut &*content, timeout)
+    }
+
+    #[test]
+    fn arguments_environment_and_content_arrive() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = program(directory.path(), "printf '%s\\n' \"$@\" > args; env | sort > env; cat > mail");
+        let mail = b"x".repeat(1 << 20);
+        sent(&path, &mail, Duration::from_secs(20)).unwrap();
+        let read = |name: &str| fs::read(directory.path().join(name)).unwrap();
+        assert_eq!(read("mail"), mail);
+        assert_eq!(read("args"), b"-i\n-f\n<>\n--\n-x@b.example\n$(id)@b.example\n");
+        assert!(!String::from_utf8(read("env")).unwrap().contains("CARGO"));
+    }
+
+    #[test]
+    fn failures_are_told() {
+        let directory = tempfile::tempdir().unwrap();
+        let big = b"x".repeat(1 << 20);
+        let within = Duration::from_millis(400);
+        for (script, says) in [
+            ("cat > /dev/null; echo 'no room' >&2; exit 75", "exited with status 75: no room"),
+            ("exit 0", "Broken pipe"),
+            ("cat > /dev/null; kill -9 $$", "signal 9"),
+            ("sleep 100", "not done within"),
+            ("cat > /dev/null; exec sleep 100", "not done within"),
+        ] {
+            let path = program(directory.path(), script);
+            let error = sent(&path, &big, within).unwrap_err();
+            assert!(error.contains(says), "{script}: {error}");
+        }
+        let none = sent(&directory.path().join("none"), &big, within).unwrap_err();
+        assert!(none.contains("No such file"), "{none}");
+    }
+
+    #[test]
+    fn a_message_that_cannot_be_read_is_not_sent() {
+        struct Broken(bool);
+        impl Read for Broken {
+            fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+                if std::mem::replace(&mut self.0, true) {
+                    return Err(io::Error::other("EIO"));
+                }
+                buffer[0] = b'x';
+                Ok(1)
+            }
+        }
+        let directory = tempfile::tempdir().unwrap();
+        let path = program(directory.path(), "cat > mail; sleep 100");
+        let recipients = ["a@b.example".to_owned()];
+        let error = submit(&path, "", &recipients, &mut Broken(false), TIMEOUT).unwrap_err();
+        assert!(error.contains("cannot be read"), "{error}");
+    }
+}

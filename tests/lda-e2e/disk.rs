@@ -1,0 +1,112 @@
+//! Disks that are full, read-only, or at their quota in the middle of a message.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use harness::scratch::Scratch;
+
+use crate::lab::{Lab, message, said};
+
+/// A small file system in memory, unmounted when dropped.
+struct Small(PathBuf);
+
+impl Small {
+    fn mount(path: &Path, options: &str) -> Self {
+        fs::create_dir(path).unwrap();
+        mount(&["-t", "tmpfs", "-o", options, "tmpfs", &path.display().to_string()]);
+        Self(path.to_owned())
+    }
+}
+
+impl Drop for Small {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg("-l").arg(&self.0).status();
+    }
+}
+
+fn remount(lab: &Lab, how: &str) {
+    mount(&["-o", &format!("remount,{how}"), &lab.scratch.file("disk").display().to_string()]);
+}
+
+fn mount(arguments: &[&str]) {
+    let output = Command::new("mount").args(arguments).output().unwrap();
+    assert!(output.status.success(), "mount {arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+}
+
+#[test]
+fn a_full_disk_defers_and_is_used_again_when_there_is_room() {
+    let scratch = Scratch::new("full");
+    let small = Small::mount(&scratch.file("disk"), "size=1m,mode=755");
+    let home = small.0.join("joe");
+    fs::create_dir(&home).unwrap();
+    let mut lab = Lab::at(scratch, home, "");
+    lab.disk = Some(Box::new(small));
+    assert!(lab.deliver(&[], &message(1, "fits")).status.success());
+    let large = message(2, &"x".repeat(900_000));
+    fs::write(lab.scratch.file("disk/filler"), vec![0; 300_000]).unwrap();
+    let output = lab.deliver(&[], &large);
+    assert_eq!(output.status.code(), Some(75), "{}", said(&output));
+    assert!(said(&output).contains("No space left"), "{}", said(&output));
+    assert_eq!((lab.messages().len(), lab.left().len()), (1, 0));
+    fs::remove_file(lab.scratch.file("disk/filler")).unwrap();
+    assert!(lab.deliver(&[], &large).status.success());
+    assert_eq!(lab.messages().len(), 2);
+}
+
+#[test]
+fn a_disk_without_free_inodes_defers() {
+    let scratch = Scratch::new("inodes");
+    let small = Small::mount(&scratch.file("disk"), "nr_inodes=9,mode=755");
+    let home = small.0.join("joe");
+    fs::create_dir(&home).unwrap();
+    let mut lab = Lab::at(scratch, home, "");
+    lab.disk = Some(Box::new(small));
+    let codes: Vec<_> = (0..5).map(|number| lab.deliver(&[], &message(number, "x")).status.code()).collect();
+    assert_eq!(codes.iter().filter(|code| **code == Some(0)).count(), lab.messages().len(), "{codes:?}");
+    assert!(codes.contains(&Some(75)), "{codes:?}");
+    assert_eq!(lab.left().len(), 0);
+}
+
+#[test]
+fn a_read_only_disk_defers() {
+    let scratch = Scratch::new("readonly");
+    let small = Small::mount(&scratch.file("disk"), "size=1m,mode=755");
+    let home = small.0.join("joe");
+    fs::create_dir(&home).unwrap();
+    let mut lab = Lab::at(scratch, home, "");
+    lab.disk = Some(Box::new(small));
+    assert!(lab.deliver(&[], &message(1, "x")).status.success());
+    remount(&lab, "ro");
+    let output = lab.deliver(&[], &message(2, "x"));
+    assert_eq!(output.status.code(), Some(75), "{}", said(&output));
+    assert!(said(&output).contains("Read-only"), "{}", said(&output));
+    remount(&lab, "rw");
+    assert!(lab.deliver(&[], &message(2, "x")).status.success());
+    assert_eq!(lab.messages().len(), 2);
+}
+
+#[test]
+fn a_mailbox_reaches_its_quota() {
+    let lab = Lab::new("quotafull", "[quota]\nquota_rule = \"*:bytes=20480\"");
+    let of_4096 = |number: usize| {
+        let empty = message(number, "").len();
+        message(number, &"x".repeat(4096 - empty))
+    };
+    let codes: Vec<_> =
+        (0..6).map(|number| lab.deliver(&[], &of_4096(number)).status.code().unwrap()).collect();
+    // Dovecot 2.3.19: five mails of 4096 bytes go in, the sixth does not.
+    assert_eq!(codes, [0, 0, 0, 0, 0, 77]);
+    let output = lab.deliver(&[], &of_4096(7));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("Quota exceeded (mailbox for user is full)"));
+    assert!(said(&output).contains("save failed to INBOX: Quota exceeded"), "{}", said(&output));
+    assert_eq!((lab.messages().len(), lab.left().len()), (5, 0));
+    let size = fs::read_to_string(lab.root().join("maildirsize")).unwrap();
+    assert_eq!(size.lines().next(), Some("20480S"), "{size}");
+    let output = lab.deliver(&["-o", "quota_full_tempfail=yes"], &of_4096(8));
+    assert_eq!(output.status.code(), Some(75));
+    // Who removes mail tells maildirsize, or does not: then a count finds it.
+    fs::remove_file(&lab.messages()[0]).unwrap();
+    fs::remove_file(lab.root().join("maildirsize")).unwrap();
+    assert_eq!(lab.deliver(&[], &of_4096(9)).status.code(), Some(0));
+}

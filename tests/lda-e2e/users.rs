@@ -1,0 +1,150 @@
+//! Who gets mail and as whom: ids, names, details, sockets, and what `--check-user` says of it.
+
+use std::fs;
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
+use std::os::unix::process::CommandExt as _;
+use std::process::Command;
+
+use harness::auth::{AuthConf, AuthServer};
+use harness::milter::Subject;
+use harness::scratch::Scratch;
+
+use crate::lab::{Lab, USER, message, program, run, said};
+
+fn code(lab: &Lab, arguments: &[&str]) -> Option<i32> {
+    let mut command = Command::new(program());
+    command.arg("-c").arg(&lab.conf).args(arguments).env("POSTRIDER_LOG", "stderr").env_remove("USER");
+    let output = run(&mut command, &message(1, "x"));
+    println!("{arguments:?}: {}", said(&output));
+    output.status.code()
+}
+
+#[test]
+fn exit_codes_are_dovecot_ldas() {
+    let lab = Lab::new("codes", "");
+    assert_eq!(code(&lab, &["-d", "joe"]), Some(0));
+    assert_eq!(code(&lab, &["-d", "JOE"]), Some(0));
+    assert_eq!(code(&lab, &["-d", "joe+x"]), Some(0));
+    assert_eq!(code(&lab, &["-d", "nosuch"]), Some(67));
+    assert_eq!(code(&lab, &[]), Some(64), "root has to name the user");
+    assert_eq!(code(&lab, &["-d", "joe", "more"]), Some(64));
+    assert_eq!(code(&lab, &["-d", "joe", "-o", "first_valid_uid=6000"]), Some(75));
+    assert_eq!(code(&lab, &["-d", "joe", "-o", "nosuch=1"]), Some(75));
+    assert_eq!(code(&lab, &["-d", "joe", "-p", "/nonexistent"]), Some(75));
+    fs::write(&lab.conf, "mail_locatoin = 1\n").unwrap();
+    assert_eq!(code(&lab, &["-d", "joe"]), Some(75), "a mistake in the configuration bounces nothing");
+    assert_eq!(code(&lab, &["-n"]), Some(78));
+    fs::remove_file(&lab.conf).unwrap();
+    assert_eq!(code(&lab, &["-d", "joe"]), Some(75));
+}
+
+#[test]
+fn files_belong_to_the_user() {
+    let lab = Lab::new("owner", "lda_mailbox_autocreate = true\nlda_mailbox_autosubscribe = true");
+    assert_eq!(code(&lab, &["-d", "joe"]), Some(0));
+    assert_eq!(code(&lab, &["-d", "joe", "-m", "B\u{fc}cher.Neu"]), Some(0));
+    let folder = lab.root().join(".B&APw-cher.Neu");
+    for (path, mode) in [
+        (lab.root(), 0o40700),
+        (lab.messages()[0].clone(), 0o100_600),
+        (folder.clone(), 0o40700),
+        (folder.join("maildirfolder"), 0o100_600),
+        (lab.root().join("subscriptions"), 0o100_600),
+    ] {
+        let found = fs::metadata(&path).unwrap();
+        assert_eq!((found.uid(), found.gid(), found.mode()), (USER, USER, mode), "{}", path.display());
+    }
+    assert_eq!(fs::read_to_string(lab.root().join("subscriptions")).unwrap(), "V\t2\n\nB\u{fc}cher\tNeu\n");
+    assert_eq!(crate::lab::messages(&folder).len(), 1);
+}
+
+/// As local(8) starts it: as the user, without arguments, with everything in the environment.
+#[test]
+fn without_arguments_the_environment_says_it_all() {
+    let lab = Lab::new("local", "");
+    let home = lab.root().parent().unwrap().to_owned();
+    let mut command = Command::new(program());
+    command
+        .env_clear()
+        .env("HOME", &home)
+        .env("USER", "joe")
+        .env("SENDER", "anna@a.example")
+        .env("RECIPIENT", "joe+x@a.example");
+    command.env("POSTRIDER_LOG", "stderr").uid(USER).gid(USER);
+    let conf = lab.conf.display().to_string();
+    let output =
+        run(command.args(["-c", &conf, "-o", "deliver_log_format=%e %{to_envelope} %$"]), &message(1, "x"));
+    assert_eq!(output.status.code(), Some(0), "{}", said(&output));
+    assert!(
+        said(&output).contains(": anna@a.example joe+x@a.example saved mail to INBOX"),
+        "{}",
+        said(&output)
+    );
+    assert_eq!(lab.messages().len(), 1);
+}
+
+#[test]
+fn a_userdb_socket_is_asked() {
+    let scratch = Scratch::new("ldauserdb");
+    let home = scratch.file("home");
+    fs::create_dir(&home).unwrap();
+    std::os::unix::fs::chown(&home, Some(USER), Some(USER)).unwrap();
+    for subject in [Subject::Ours, Subject::Reference] {
+        let name = format!("{subject:?}").to_lowercase();
+        let line = format!(
+            "anna@a.example:{{PLAIN}}x:{USER}:{USER}::{}::userdb_mail=maildir:~/{name}",
+            home.display()
+        );
+        let mut auth = AuthServer::start(&scratch, &name, subject, &AuthConf::new().line(&line));
+        let socket = auth.userdb_socket().display().to_string();
+        let conf = scratch.write(
+            &format!("{name}.toml"),
+            format!("[[userdb]]\ndriver = \"auth-userdb\"\npath = \"{socket}\"\ntimeout = \"2s\"\n"),
+        );
+        let deliver = |user: &str| {
+            let mut command = Command::new(program());
+            command.arg("-c").arg(&conf).args(["-d", user]).env("POSTRIDER_LOG", "stderr");
+            let output = run(&mut command, &message(1, &name));
+            println!("{}", said(&output));
+            output.status.code()
+        };
+        assert_eq!(deliver("Anna@A.example"), Some(0));
+        assert_eq!(deliver("anna+tag@a.example"), Some(0));
+        assert_eq!(deliver("nosuch@a.example"), Some(67));
+        assert_eq!(crate::lab::messages(&home.join(&name)).len(), 2);
+        auth.stop();
+        assert_eq!(deliver("anna@a.example"), Some(75));
+    }
+}
+
+#[test]
+fn check_user_names_what_stands_in_the_way() {
+    let lab = Lab::new("checkuser", "[quota]\nquota_rule = \"*:bytes=1000\"");
+    let check = |arguments: &[&str]| {
+        let mut command = Command::new(program());
+        let output = run(command.arg("-c").arg(&lab.conf).args(arguments), b"");
+        (output.status.code().unwrap(), said(&output))
+    };
+    let (status, text) = check(&["--check-user", "joe"]);
+    assert_eq!(status, 0, "{text}");
+    assert!(text.contains("the first delivery creates it"), "{text}");
+    assert_eq!(code(&lab, &["-d", "joe"]), Some(0));
+    assert_eq!(check(&["--check-user", "joe"]).0, 0);
+    let root = lab.root();
+    for (path, mode, code, wanted) in
+        [(root.join("new"), 0o500, 75, "chmod u+rwx"), (root.clone(), 0o600, 75, "chmod o+x")]
+    {
+        let before = fs::metadata(&path).unwrap().permissions();
+        fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
+        let (status, text) = check(&["--check-user", "joe"]);
+        assert!(status == code && text.contains("WRONG") && text.contains(wanted), "{status}: {text}");
+        // The delivery says the same.
+        assert_eq!(self::code(&lab, &["-d", "joe", "-a", &path.display().to_string()]), Some(code));
+        fs::set_permissions(&path, before).unwrap();
+    }
+    fs::write(root.join("maildirsize"), "1000S\n2000 1\n").unwrap();
+    let (status, text) = check(&["--check-user", "joe", "--json"]);
+    assert_eq!(status, 77, "{text}");
+    assert!(text.contains("\"exit_code\": 77") && text.contains("mailbox is full"), "{text}");
+    assert_eq!(check(&["--check-user", "nosuch"]).0, 67);
+}
