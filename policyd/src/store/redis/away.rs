@@ -199,6 +199,12 @@ impl Away {
         }
     }
 
+    /// The store is back. What it held may be lost: it is given back with the next question about it, be that
+    /// what it is told of the journal.
+    pub(super) fn returns(&mut self) {
+        self.epoch = self.epoch.saturating_add(1);
+    }
+
     /// Whether there is something to tell.
     pub(super) fn is_pending(&self) -> bool {
         !(self.journal.is_empty() && self.releases.is_empty())
@@ -209,7 +215,6 @@ impl Away {
     pub(super) fn drain(&mut self) -> Option<(Vec<Entry>, Vec<Charge>)> {
         if !self.is_pending() {
             self.alone.clear();
-            self.epoch = self.epoch.saturating_add(1);
             return None;
         }
         let entries = self.journal.drain().map(|(_, entry)| entry).collect();

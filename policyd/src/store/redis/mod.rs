@@ -253,6 +253,7 @@ impl Shared {
 
     async fn come_back(&self) -> Result<usize, String> {
         self.patiently(&::redis::cmd("PING")).await?;
+        self.inner().away.returns();
         let mut told = 0;
         loop {
             let (mut entries, mut releases) = {

@@ -377,11 +377,15 @@ async fn a_redis_that_has_lost_all_is_told_what_the_host_remembers() {
         let opened = (0..3).any(|_| inner.breaker.failed(now));
         assert!(opened);
     }
+    // As one of two hosts it has 5 of the 10 that are left.
+    assert!(store.decide(&one(&rule, 6), &here()).await.unwrap().refused);
+    assert!(!store.decide(&one(&rule, 4), &here()).await.unwrap().refused);
     store.shared.link.ask(&::redis::cmd("FLUSHALL")).await.unwrap();
     Arc::clone(&store.shared).probe().await;
     assert!(store.state().connected);
-    assert!(store.decide(&one(&rule, 11), &here()).await.unwrap().refused);
-    assert!(!store.decide(&one(&rule, 10), &here()).await.unwrap().refused);
+    assert!(store.decide(&one(&rule, 7), &here()).await.unwrap().refused);
+    assert!(!store.decide(&one(&rule, 6), &here()).await.unwrap().refused);
+    assert!(store.decide(&one(&rule, 1), &here()).await.unwrap().refused);
 }
 
 #[test]
