@@ -123,6 +123,12 @@ impl Books {
         self.clock.moment(now.since_boot, now.wall)
     }
 
+    /// Now, and the seconds since 1970 on the wall.
+    pub fn moment_and_wall(&mut self) -> (Moment, u64) {
+        let now = reading(self.boot);
+        (self.clock.moment(now.since_boot, now.wall), now.wall / SECOND)
+    }
+
     /// Ends a message, and takes back what it reserved.
     pub fn finish(&mut self, ended: Ended, remote: Option<&Arc<dyn Remote>>, at: &Moment) {
         if let Some(service) = ended.forgotten {

@@ -215,6 +215,11 @@ pub fn masked(address: IpAddr, prefixes: Prefixes) -> (IpAddr, u8) {
 fn network(value: &[u8], prefixes: Prefixes, out: &mut Vec<u8>) -> bool {
     use std::io::Write as _;
     let Some(address) = address(value) else { return false };
+    if address.is_ipv4() && prefixes.ipv4 == 32 && !value.contains(&b':') {
+        // There is one way only to write it.
+        out.extend_from_slice(value);
+        return true;
+    }
     let (network, length) = masked(address, prefixes);
     let whole = if network.is_ipv4() { 32 } else { 128 };
     // Writing to a Vec cannot fail.

@@ -4,7 +4,7 @@
 //!            RCPT               DATA, END-OF-MESSAGE
 //!   (none) ───────► open ──────────────────────────► settled ──┐ keeps its answers for a while:
 //!                    │                                         │ Postfix repeats a request after a
-//!                    └─ another instance on the connection,    │ lost reply
+//!                    └─ another instance on the connection,    │ lost reply (until another instance)
 //!                       some seconds after it has closed,      │
 //!                       time passes                            ▼
 //!                         asked later at all: given back     (none)
@@ -433,51 +433,44 @@ impl Messages {
         self.services.get(&service).is_some_and(|known| known.asked_later)
     }
 
-    /// Keeps what a message has used, from now on; its answers are kept for a while.
+    /// Keeps what a message has used, from now on.
     pub fn settle(&mut self, id: MessageId, now: Nanos) {
-        if let Some(message) = self.messages.get_mut(&id)
-            && !message.settled
-        {
+        if let Some(message) = self.messages.get_mut(&id) {
             message.settled = true;
             message.last = now;
-            self.settled.push_back((now, id));
         }
     }
 
-    /// The connection of a message has closed: it is over unless it goes on elsewhere.
+    /// The connection of a message has closed: it is over unless it goes on elsewhere. The answers of one
+    /// that was settled are kept for a while: its last reply may have been lost.
     pub fn closed(&mut self, id: MessageId, now: Nanos) {
-        if self.messages.get(&id).is_some_and(|message| !message.settled) {
-            self.closed.push_back((now, id));
+        match self.messages.get(&id) {
+            Some(message) if message.settled => self.settled.push_back((now, id)),
+            Some(_) => self.closed.push_back((now, id)),
+            None => {}
         }
     }
 
-    /// The message is over: another one is under way on its connection, or its time has passed.
-    pub fn end(&mut self, id: MessageId, now: Nanos) -> Ended {
+    /// The message is over: another one is under way on its connection, or its time has passed. Postfix does
+    /// not come back to it.
+    pub fn end(&mut self, id: MessageId) -> Ended {
         let mut ended = Ended::default();
-        let Some(message) = self.messages.get_mut(&id) else { return ended };
-        if message.settled {
-            // Nothing is given back any more; its answers are enough.
-            message.reserved = Vec::new();
+        let Some(mut message) = self.messages.remove(&id) else { return ended };
+        let Some(known) = self.services.get_mut(&message.service).filter(|known| known.asked_later) else {
             return ended;
-        }
-        let service = message.service;
-        let asked_later = self.services.get(&service).is_some_and(|known| known.asked_later);
-        if !asked_later {
-            message.reserved = Vec::new();
-            self.settle(id, now);
+        };
+        if message.settled {
             return ended;
         }
         message.count_unknown(message.passed(), &mut ended.settled);
-        let counted = message.reserved.iter().any(|one| one.kind == Kind::Reserved);
         let reserved = message.reserved.drain(..).filter(|one| one.kind == Kind::Reserved);
         ended.back = reserved.map(|one| one.charge).collect();
-        self.messages.remove(&id);
-        if counted && let Some(known) = self.services.get_mut(&service) {
+        if !ended.back.is_empty() {
             known.aborted += 1;
             if known.aborted >= MOST_ABORTED {
                 *known = Service::default();
                 self.services_changed = true;
-                ended.forgotten = Some(service);
+                ended.forgotten = Some(message.service);
             }
         }
         ended
@@ -492,7 +485,10 @@ impl Messages {
                 break;
             }
             self.settled.pop_front();
-            self.messages.remove(&id);
+            // It may have gone on elsewhere, and be remembered from then on.
+            if self.messages.get(&id).is_some_and(|message| message.last <= when) {
+                self.messages.remove(&id);
+            }
         }
         for _ in 0..MOST_AT_ONCE {
             let Some((when, id)) = self.closed.front().copied().filter(|(when, _)| when + GRACE <= now)
@@ -501,25 +497,22 @@ impl Messages {
             };
             self.closed.pop_front();
             if self.messages.get(&id).is_some_and(|message| !message.settled && message.last <= when) {
-                all.add(self.end(id, now));
+                all.add(self.end(id));
             }
         }
         for _ in 0..MOST_AT_ONCE {
             let Some((when, id)) = self.open.front().copied() else { break };
-            let full = self.messages.len().saturating_sub(self.settled.len()) > MOST_OPEN;
+            let full = self.messages.len() > MOST_OPEN;
             if when.saturating_add(self.timeout) > now && !full && self.open.len() <= MOST_OPEN {
                 break;
             }
             self.open.pop_front();
-            let last = match self.messages.get(&id) {
-                Some(message) if !message.settled => message.last,
-                _ => continue,
-            };
+            let Some(last) = self.messages.get(&id).map(|message| message.last) else { continue };
             if last.saturating_add(self.timeout) > now && !full {
                 self.open.push_back((last, id));
                 continue;
             }
-            all.add(self.end(id, now));
+            all.add(self.end(id));
         }
         all
     }

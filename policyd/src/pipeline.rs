@@ -76,7 +76,7 @@ impl Connection {
 }
 
 fn end(books: &mut Books, shared: &Shared, id: MessageId, at: &Moment) {
-    let ended = books.messages.end(id, at.now);
+    let ended = books.messages.end(id);
     books.finish(ended, shared.remote.as_ref(), at);
 }
 
@@ -119,7 +119,7 @@ fn limited(
     let limits = shared.limits.load();
     let mut guard = lock(&shared.books);
     let books = &mut *guard;
-    let at = books.moment();
+    let (at, wall) = books.moment_and_wall();
     let ended = books.messages.expire(at.now);
     books.finish(ended, shared.remote.as_ref(), &at);
     let id = Messages::id(request.value(Attribute::Instance));
@@ -131,7 +131,6 @@ fn limited(
     connection.message = id.or(connection.message);
     let port = u16::try_from(request.number(Attribute::ServerPort)).unwrap_or(0);
     let service = ServiceId { listener: connection.listener, port };
-    let wall = clock::unix_now();
     match decide::plan(request, &limits, &mut books.messages, service, wall, &mut books.plan) {
         Planned::Pass => reply("DUNNO", out),
         Planned::Told(action) => {

@@ -4,6 +4,7 @@
 
 mod dns;
 mod measure;
+mod policyd;
 mod report;
 mod sasl;
 mod subject;
@@ -23,8 +24,9 @@ use measure::{Case, MilterLoad, Work, size};
 use report::{Row, against};
 use subject::{Bench, Key, Subject};
 
-const USAGE: &str = "usage: bench [milter] [sasl] [--quick] [--rounds N] [--only TEXT] [--json FILE]
-  milter, sasl which of the services; both when none is named
+const USAGE: &str =
+    "usage: bench [milter] [sasl] [policyd] [--quick] [--rounds N] [--only TEXT] [--json FILE]
+  milter, sasl, policyd which of the services; all when none is named
   --quick      one round of short runs: to see that it works
   --rounds N   rounds of each case on both servers in turn (3)
   --only TEXT  only the cases whose title contains TEXT (\"memory\" is one)
@@ -40,6 +42,7 @@ const MIB_50: usize = 50 << 20;
 struct Options {
     milter: bool,
     sasl: bool,
+    policyd: bool,
     quick: bool,
     rounds: usize,
     cpu_secs: f64,
@@ -49,6 +52,12 @@ struct Options {
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
+    // The fixed server of `bench policyd`, in a process of its own.
+    if let [flag, path] = arguments.as_slice()
+        && flag == "--dunno"
+    {
+        return policyd::dunno(Path::new(path)).map_or(ExitCode::FAILURE, |()| ExitCode::SUCCESS);
+    }
     let options = match read_options(&arguments) {
         Ok(options) => options,
         Err(error) => {
@@ -69,6 +78,7 @@ fn read_options(arguments: &[String]) -> Result<Options, String> {
     let mut options = Options {
         milter: false,
         sasl: false,
+        policyd: false,
         quick: false,
         rounds: 3,
         cpu_secs: 2.5,
@@ -81,9 +91,10 @@ fn read_options(arguments: &[String]) -> Result<Options, String> {
             "--quick" => (options.quick, options.rounds, options.cpu_secs) = (true, 1, 0.5),
             "milter" => options.milter = true,
             "sasl" => options.sasl = true,
+            "policyd" => options.policyd = true,
             _ => {}
         }
-        if matches!(name.as_str(), "--quick" | "milter" | "sasl") {
+        if matches!(name.as_str(), "--quick" | "milter" | "sasl" | "policyd") {
             continue;
         }
         let value = rest.next().ok_or_else(String::new)?;
@@ -94,8 +105,8 @@ fn read_options(arguments: &[String]) -> Result<Options, String> {
             _ => return Err(format!("unknown option {name}\n")),
         }
     }
-    if !options.milter && !options.sasl {
-        (options.milter, options.sasl) = (true, true);
+    if !options.milter && !options.sasl && !options.policyd {
+        (options.milter, options.sasl, options.policyd) = (true, true, true);
     }
     if options.rounds == 0 { Err("--rounds 0 measures nothing\n".into()) } else { Ok(options) }
 }
@@ -127,8 +138,9 @@ fn run(options: &Options) -> Result<(), Box<dyn Error>> {
     let milter = if options.milter { milter(options)? } else { Value::Null };
     let sasl =
         if options.sasl { sasl::run(options.rounds, options.quick, &options.only)? } else { Value::Null };
+    let policyd = if options.policyd { policyd::run(options.rounds, options.quick)? } else { Value::Null };
     if let Some(file) = &options.json {
-        let all = json!({ "machine": machine(), "milter": milter, "sasl": sasl });
+        let all = json!({ "machine": machine(), "milter": milter, "sasl": sasl, "policyd": policyd });
         fs::write(file, format!("{all:#}\n")).map_err(|e| format!("{}: {e}", file.display()))?;
     }
     Ok(())

@@ -49,11 +49,11 @@ impl Desk {
 
     fn end(&mut self, id: u64) {
         let at = self.at();
-        let ended = self.messages.end(id, at.now);
-        self.finish(ended, &at);
+        let ended = self.messages.end(id);
+        self.finish(&ended, &at);
     }
 
-    fn finish(&mut self, ended: super::Ended, at: &Moment) {
+    fn finish(&mut self, ended: &super::Ended, at: &Moment) {
         self.store.release(&ended.back, at);
         self.store.decide(&ended.settled, at, &mut Answer::default()).unwrap();
     }
@@ -70,7 +70,7 @@ impl Desk {
         let at = self.at();
         for _ in 0..100 {
             let ended = self.messages.expire(at.now);
-            self.finish(ended, &at);
+            self.finish(&ended, &at);
         }
     }
 

@@ -26,7 +26,7 @@ const NOTES: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("notes");
 /// What redb may keep of the file in memory: all that is asked for is in ours.
 const CACHE_BYTES: usize = 2 << 20;
 /// How often changes are handed on.
-const INTERVAL: Nanos = 400_000_000;
+const INTERVAL: Nanos = 500_000_000;
 /// How long to wait after the disk has refused.
 const RETRY: Duration = Duration::from_secs(1);
 /// How long the last writing may take.
@@ -148,6 +148,8 @@ impl File {
                 there.push((key_of(limit, record.key), value));
             },
         );
+        // Neighbours in the file are written together.
+        there.sort_unstable_by(|(one, _), (other, _)| one.cmp(other));
         batch.notes = self.memory.notes.iter().map(|(name, value)| (name.clone(), value.clone())).collect();
         batch.notes.push((RAISES.to_owned(), self.memory.raises_text()));
         self.memory.notes_changed = false;
