@@ -20,7 +20,15 @@ const UNSAFE: [&str; 5] = [
 const ADDRESSES: &[(&str, &[&str])] = &[
     ("indymilter", &["milter/src/callbacks.rs"]),
     ("hickory_resolver", &["milter/src/dns/mod.rs"]),
-    ("aws_lc_rs", &["milter/src/dkim/crypto.rs", "milter/src/dkim/crypto/", "sasl-auth/src/"]),
+    (
+        "aws_lc_rs",
+        &[
+            "milter/src/dkim/crypto.rs",
+            "milter/src/dkim/crypto/",
+            "policyd/src/store/redis/link.rs",
+            "sasl-auth/src/",
+        ],
+    ),
     ("mail_auth", &["tests/"]),
     ("sieve_rs", &["lda/src/sieve/interpreter.rs"]),
     (

@@ -223,6 +223,12 @@ async fn reset(shared: &Shared, name: Option<&str>, text: &str) -> Answer {
     };
     let mut done = Vec::new();
     for limit in chosen {
+        // Who resets a user does not mean the whole domain.
+        let by_domain =
+            limit.settings.key.fields().any(|field| matches!(field, crate::key::Field::Domain(_)));
+        if name.is_none() && by_domain && text.contains('@') {
+            continue;
+        }
         let key = key_of(&limits, limit, text);
         let was = match &shared.remote {
             Some(remote) => match remote.reset(&limit.rule, &key).await {
