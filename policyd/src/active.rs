@@ -284,6 +284,11 @@ impl Shared {
                 self.remote.as_ref().map_or_else(|| books.store.figures(), |remote| remote.figures());
             self.metrics.state(&figures, books.messages.len());
         }
+        let equipment = &self.equipment;
+        let redis = equipment.redis.as_ref().map(|redis| redis.state());
+        let notices = equipment.notices.load().as_ref().map(|notices| notices.figures()).unwrap_or_default();
+        let counts = equipment.counts();
+        self.metrics.equipment(redis, [notices.begun, notices.dropped, notices.failed], counts);
         self.metrics.text()
     }
 

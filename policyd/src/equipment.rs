@@ -1,6 +1,7 @@
 //! What a configuration equips the service with besides limits: Redis, greylisting, notices, places.
 
 use std::net::IpAddr;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use arc_swap::ArcSwapOption;
@@ -122,6 +123,13 @@ impl Equipment {
             }
         }
         self.recent.lock().unwrap_or_else(PoisonError::into_inner).add(refusal);
+    }
+
+    /// Attempts at greylisting: new, early, waited, known, without a place.
+    #[must_use]
+    pub fn counts(&self) -> [u64; 5] {
+        let Counts { new, early, waited, known, unplaced } = &*self.counts;
+        [new, early, waited, known, unplaced].map(|count| count.load(Ordering::Relaxed))
     }
 
     /// What is to be done every second.
