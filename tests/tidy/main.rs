@@ -66,6 +66,7 @@ const ADDRESSES: &[(&str, &[&str])] = &[
     (
         "nix",
         &[
+            "base/src/clock.rs",
             "base/src/service/",
             "lda/src/",
             "milter/src/main.rs",
