@@ -306,9 +306,11 @@ fn requests<B>(
         }
     }
     let rest = bytes.get(taken..).unwrap_or_default();
+    // What was searched before may end with the beginning of it.
+    let unseen = bytes.get(from.saturating_sub(1).max(taken)..).unwrap_or_default();
     let mistake = if rest.len() > LONGEST_REQUEST {
         Malformed::TooLong
-    } else if rest.ends_with(b"\r\n\r\n") || rest == b"\r\n" {
+    } else if rest.starts_with(b"\r\n") || memmem::find(unseen, b"\n\r\n").is_some() {
         Malformed::CarriageReturn
     } else if rest.first() == Some(&b'\n') {
         Malformed::NotAPolicyRequest
