@@ -109,7 +109,7 @@ fn userdb_reply() {
 
 #[test]
 fn lmtp_session() {
-    run("lmtp_session", 20_000);
+    run("lmtp_session", 5_000);
 }
 
 #[test]
