@@ -10,6 +10,7 @@ mod dkim;
 mod fields;
 mod lda;
 mod packets;
+mod sieve;
 
 pub use auth::{auth_configuration, auth_session, mechanism, passwd_file, stored_password, token, variables};
 pub use configuration::configuration;
@@ -18,12 +19,13 @@ pub use dkim::{header_and_body, key_record, signature, tag_list};
 pub use fields::{address, authres};
 pub use lda::{delivered_message, lda_configuration, place, userdb_reply};
 pub use packets::packets;
+pub use sieve::{sieve_answer, sieve_script};
 
 /// A target's name, which is also that of its folder of seeds, and the target.
 pub type Target = (&'static str, fn(&[u8]));
 
 /// All targets.
-pub const TARGETS: [Target; 20] = [
+pub const TARGETS: [Target; 22] = [
     ("packets", packets),
     ("tag_list", tag_list),
     ("signature", signature),
@@ -44,6 +46,8 @@ pub const TARGETS: [Target; 20] = [
     ("place", place),
     ("lda_configuration", lda_configuration),
     ("userdb_reply", userdb_reply),
+    ("sieve_script", sieve_script),
+    ("sieve_answer", sieve_answer),
 ];
 
 /// The first byte, which chooses among variants, and the rest.

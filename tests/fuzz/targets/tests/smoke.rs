@@ -58,6 +58,16 @@ fn header_and_body() {
 }
 
 #[test]
+fn sieve_script() {
+    run("sieve_script", 10_000);
+}
+
+#[test]
+fn sieve_answer() {
+    run("sieve_answer", 20_000);
+}
+
+#[test]
 fn auth_session() {
     run("auth_session", 20_000);
 }
