@@ -52,7 +52,8 @@ fn mime() {
         Case::new("exists", "require [\"fileinto\",\"mime\"]; if exists :mime :anychild \"content-disposition\" { fileinto \"a\"; } if exists :mime \"content-disposition\" { fileinto \"b\"; }").over(PARTS),
         Case::new("foreverypart", "require [\"fileinto\",\"mime\",\"foreverypart\"]; foreverypart { if header :mime :type \"content-type\" \"application\" { fileinto \"a\"; break; } }").over(PARTS),
         Case::new("named loops", "require [\"fileinto\",\"mime\",\"foreverypart\"]; foreverypart :name \"outer\" { foreverypart { if header :mime :type \"content-type\" \"text\" { fileinto \"t\"; break :name \"outer\"; } } } ").over(PARTS),
-        Case::new("extracttext", "require [\"fileinto\",\"mime\",\"foreverypart\",\"variables\",\"extracttext\"]; foreverypart { if header :mime :contenttype \"content-type\" \"text/plain\" { extracttext :first 4 \"t\"; fileinto \"x${t}\"; } }").over(PARTS),
-        Case::new("extracttext with a modifier", "require [\"fileinto\",\"mime\",\"foreverypart\",\"variables\",\"extracttext\"]; foreverypart { if header :mime :contenttype \"content-type\" \"text/plain\" { extracttext :upper :first 4 \"t\"; fileinto \"x${t}\"; } }").over(PARTS),
+        Case::new("extracttext", "require [\"fileinto\",\"mime\",\"foreverypart\",\"variables\",\"extracttext\"]; foreverypart { if header :mime :contenttype \"content-type\" \"text/plain\" { extracttext :first 4 \"t\"; fileinto \"x${t}\"; } }").over(PARTS).differs("P5"),
+        Case::new("extracttext of ASCII", "require [\"fileinto\",\"mime\",\"foreverypart\",\"variables\",\"extracttext\"]; foreverypart { if header :mime :contenttype \"content-type\" \"text/html\" { extracttext :first 8 \"t\"; fileinto \"x${t}\"; } }").over(PARTS),
+        Case::new("extracttext with a modifier", "require [\"fileinto\",\"mime\",\"foreverypart\",\"variables\",\"extracttext\"]; foreverypart { if header :mime :contenttype \"content-type\" \"text/plain\" { extracttext :upper :first 2 \"t\"; fileinto \"x${t}\"; } }").over(PARTS),
     ]);
 }

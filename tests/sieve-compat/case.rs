@@ -206,6 +206,11 @@ fn seen(output: &Output) -> (Seen, String) {
             for flag in ["\\Seen", "\\Flagged", "\\Answered", "\\Deleted", "\\Draft"] {
                 line = line.replace(flag, &flag.to_lowercase());
             }
+            if let Some(flags) = line.strip_prefix("+ add IMAP flags: ") {
+                let mut flags: Vec<_> = flags.split(' ').collect();
+                flags.sort_unstable();
+                line = format!("+ add IMAP flags: {}", flags.join(" "));
+            }
             line
         })
         .collect();

@@ -29,10 +29,12 @@ fn header() {
         Case::new("count", "require [\"fileinto\",\"relational\",\"comparator-i;ascii-numeric\"]; if header :count \"eq\" :comparator \"i;ascii-numeric\" \"x-multi\" \"3\" { fileinto \"a\"; } if header :count \"ge\" :comparator \"i;ascii-numeric\" [\"to\",\"cc\"] \"3\" { fileinto \"b\"; }"),
         Case::new("value", "require [\"fileinto\",\"relational\",\"comparator-i;ascii-numeric\"]; if header :value \"gt\" :comparator \"i;ascii-numeric\" \"x-spam-score\" \"5\" { fileinto \"a\"; } if header :value \"lt\" \"x-multi\" \"oz\" { fileinto \"b\"; }"),
         Case::new("leading zeros", "require [\"fileinto\",\"relational\",\"comparator-i;ascii-numeric\"]; if header :comparator \"i;ascii-numeric\" \"x-number\" \"12\" { fileinto \"a\"; }").over(ODD),
-        Case::new("text behind digits", "require [\"fileinto\",\"relational\",\"comparator-i;ascii-numeric\"]; if header :comparator \"i;ascii-numeric\" \"x-text\" \"12\" { fileinto \"a\"; }").over(ODD),
+        Case::new("text behind digits", "require [\"fileinto\",\"relational\",\"comparator-i;ascii-numeric\"]; if header :comparator \"i;ascii-numeric\" \"x-text\" \"12\" { fileinto \"a\"; }").over(ODD).differs("P6"),
         Case::new("index", "require [\"fileinto\",\"index\"]; if header :index 2 \"x-multi\" \"two\" { fileinto \"a\"; } if header :index 1 :last \"x-multi\" \"three\" { fileinto \"b\"; } if header :index 4 \"x-multi\" \"three\" { fileinto \"c\"; }"),
         Case::new("regex", "require [\"fileinto\",\"regex\"]; if header :regex \"subject\" \"^\\\\[[a-z]+\\\\] hello\" { fileinto \"a\"; } if header :regex \"subject\" \"(foo|hello) w\" { fileinto \"b\"; }"),
         Case::new("regex classes", "require [\"fileinto\",\"regex\"]; if header :regex \"x-spam-score\" \"^[[:digit:]]$\" { fileinto \"a\"; }"),
+        Case::new("regex alternatives", "require [\"fileinto\",\"regex\",\"variables\"]; if header :regex \"subject\" \"(he|hello)\" { fileinto \"${1}\"; }").differs("P11"),
+        Case::new("regex over lines", "require [\"fileinto\",\"regex\",\"body\"]; if body :raw :regex \"needle.*lines\" { fileinto \"a\"; }"),
         Case::new("regex case", "require [\"fileinto\",\"regex\"]; if header :comparator \"i;octet\" :regex \"subject\" \"HELLO\" { fileinto \"a\"; } if header :regex \"subject\" \"HELLO\" { fileinto \"b\"; }"),
     ]);
 }
@@ -57,7 +59,6 @@ fn envelope() {
         Case::new("to", "require [\"fileinto\",\"envelope\",\"subaddress\"]; if envelope :detail \"to\" \"lists\" { fileinto \"a\"; } if envelope :user \"to\" \"bob\" { fileinto \"b\"; } if envelope \"to\" \"bob+lists@b.example\" { fileinto \"c\"; }"),
         Case::new("detail in a folder", "require [\"fileinto\",\"envelope\",\"subaddress\",\"variables\"]; if envelope :matches :detail \"to\" \"*\" { fileinto \"x.${1}\"; }"),
         Case::new("no detail", "require [\"fileinto\",\"envelope\",\"subaddress\"]; if envelope :detail \"to\" \"\" { fileinto \"a\"; } if envelope :matches :detail \"to\" \"*\" { fileinto \"b\"; }").envelope("alice@a.example", "bob@b.example"),
-        Case::new("empty sender", "require [\"fileinto\",\"envelope\"]; if envelope \"from\" \"\" { fileinto \"a\"; } if envelope :localpart \"from\" \"\" { fileinto \"b\"; }").envelope("", "bob@b.example"),
         Case::new("count", "require [\"fileinto\",\"envelope\",\"relational\",\"comparator-i;ascii-numeric\"]; if envelope :count \"eq\" :comparator \"i;ascii-numeric\" [\"from\",\"to\"] \"2\" { fileinto \"a\"; }"),
     ]);
 }

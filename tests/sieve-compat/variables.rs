@@ -5,45 +5,19 @@ use super::case::{Case, agree};
 #[test]
 fn set() {
     agree(&[
-        Case::new(
-            "set",
-            "require [\"fileinto\",\"variables\"]; set \"a\" \"x\"; set \"B\" \"${a}y\"; fileinto \"${A}.${b}\";",
-        ),
+        Case::new("set", "require [\"fileinto\",\"variables\"]; set \"a\" \"x\"; set \"B\" \"${a}y\"; fileinto \"${A}.${b}\";"),
         Case::new("unset", "require [\"fileinto\",\"variables\"]; fileinto \"x${none}y\";"),
         Case::new("not references", "require [\"fileinto\",\"variables\"]; fileinto \"${ x}$${y $\";"),
         Case::new("without require", "require \"fileinto\"; fileinto \"${x}\";"),
-        Case::new(
-            "modifiers",
-            "require [\"fileinto\",\"variables\"]; set :lower \"a\" \"ABC\"; set :upperfirst :lower \"b\" \"dEF\"; set :length \"c\" \"four\"; set :quotewildcard \"d\" \"*?\"; fileinto \"${a}.${b}.${c}.${d}\";",
-        ),
-        Case::new(
-            "more modifiers",
-            "require [\"fileinto\",\"variables\"]; set :upper \"a\" \"abc\"; set :lowerfirst :upper \"b\" \"def\"; set :length \"c\" \"üü\"; fileinto \"${a}.${b}.${c}\";",
-        ),
-        Case::new(
-            "encodeurl",
-            "require [\"fileinto\",\"variables\",\"enotify\"]; set :encodeurl \"a\" \"a b&c/ü\"; fileinto \"${a}\";",
-        ),
-        Case::new(
-            "quoteregex",
-            "require [\"fileinto\",\"variables\",\"regex\"]; set :quoteregex \"a\" \"a.b*[c]\"; fileinto \"${a}\";",
-        ),
-        Case::new(
-            "case of names",
-            "require [\"fileinto\",\"variables\"]; set \"Company\" \"x\"; fileinto \"${COMPANY}\";",
-        ),
-        Case::new(
-            "string",
-            "require [\"fileinto\",\"variables\"]; set \"a\" \"x\"; if string \"${a}\" \"X\" { fileinto \"is\"; } if string :matches \"${a}y\" \"?y\" { fileinto \"m${1}\"; }",
-        ),
-        Case::new(
-            "string :count",
-            "require [\"fileinto\",\"variables\",\"relational\",\"comparator-i;ascii-numeric\"]; if string :count \"eq\" :comparator \"i;ascii-numeric\" [\"a\",\"\",\"b\"] \"2\" { fileinto \"a\"; }",
-        ),
-        Case::new(
-            "numbers stay text",
-            "require [\"fileinto\",\"variables\"]; set \"a\" \"007\"; set \"b\" \"1.50\"; fileinto \"${a}.${b}\";",
-        ),
+        Case::new("modifiers", "require [\"fileinto\",\"variables\"]; set :lower \"a\" \"ABC\"; set :upperfirst :lower \"b\" \"dEF\"; set :length \"c\" \"four\"; set :quotewildcard \"d\" \"*?\"; fileinto \"${a}.${b}.${c}.${d}\";"),
+        Case::new("more modifiers", "require [\"fileinto\",\"variables\"]; set :upper \"a\" \"abc\"; set :lowerfirst :upper \"b\" \"def\"; set :length \"c\" \"üü\"; fileinto \"${a}.${b}.${c}\";"),
+        Case::new("encodeurl", "require [\"fileinto\",\"variables\",\"enotify\"]; set :encodeurl \"a\" \"a b&c/ü\"; fileinto \"${a}\";").differs("P7"),
+        Case::new("letters beyond ASCII", "require [\"fileinto\",\"variables\"]; set :upper \"a\" \"xü\"; fileinto \"${a}\";").differs("P8"),
+        Case::new("quoteregex", "require [\"fileinto\",\"variables\",\"regex\"]; set :quoteregex \"a\" \"a.b*[c]\"; fileinto \"${a}\";"),
+        Case::new("case of names", "require [\"fileinto\",\"variables\"]; set \"Company\" \"x\"; fileinto \"${COMPANY}\";"),
+        Case::new("string", "require [\"fileinto\",\"variables\"]; set \"a\" \"x\"; if string \"${a}\" \"X\" { fileinto \"is\"; } if string :matches \"${a}y\" \"?y\" { fileinto \"m${1}\"; }"),
+        Case::new("string :count", "require [\"fileinto\",\"variables\",\"relational\",\"comparator-i;ascii-numeric\"]; if string :count \"eq\" :comparator \"i;ascii-numeric\" [\"a\",\"\",\"b\"] \"2\" { fileinto \"a\"; }"),
+        Case::new("numbers stay text", "require [\"fileinto\",\"variables\"]; set \"a\" \"007\"; set \"b\" \"1.50\"; fileinto \"${a}.${b}\";"),
     ]);
 }
 

@@ -64,6 +64,7 @@ pub fn check(nodes: &[Node], available: &Extensions) -> Result<Sound, Vec<Mistak
         mistakes: Vec::new(),
         warnings: Vec::new(),
         reported: Vec::new(),
+        loops: 0,
     };
     let head = nodes.iter().position(|node| node.name != "require").unwrap_or(nodes.len());
     let (requires, rest) = nodes.split_at_checked(head).unwrap_or((nodes, &[]));
@@ -85,6 +86,8 @@ struct Checker<'a> {
     mistakes: Vec<Mistake>,
     warnings: Vec<Mistake>,
     reported: Vec<String>,
+    /// How many loops over parts are open.
+    loops: usize,
 }
 
 impl Checker<'_> {
@@ -92,9 +95,9 @@ impl Checker<'_> {
         self.mistakes.push(Mistake::new(line, text));
     }
 
-    fn wrong_once(&mut self, line: usize, text: String) {
-        if !self.reported.contains(&text) {
-            self.reported.push(text.clone());
+    fn wrong_once(&mut self, line: usize, text: &str) {
+        if !self.reported.iter().any(|known| known == text) {
+            self.reported.push(text.to_owned());
             self.wrong(line, format!("{text} (only reported once at first occurrence)."));
         }
     }
@@ -109,10 +112,18 @@ impl Checker<'_> {
         };
         for name in checked.positional.iter().flat_map(strings) {
             if self.available.has(name) {
-                self.required.push(name.clone());
+                self.require_one(name);
             } else {
                 self.wrong(node.line, format!("require command: unknown Sieve capability `{name}'."));
             }
+        }
+    }
+
+    fn require_one(&mut self, name: &str) {
+        self.required.push(name.to_owned());
+        // RFC 6131 §2.
+        if name == "vacation-seconds" {
+            self.required.push("vacation".to_owned());
         }
     }
 
@@ -151,7 +162,7 @@ impl Checker<'_> {
 
     fn command(&mut self, node: &Node, dead: bool) -> Option<Checked> {
         let Some(entry) = vocabulary::entry(&node.name) else {
-            self.wrong_once(node.line, format!("unknown command '{}'", node.name));
+            self.wrong_once(node.line, &format!("unknown command '{}'", node.name));
             return None;
         };
         if entry.role == Role::Test {
@@ -161,11 +172,17 @@ impl Checker<'_> {
         self.extension(node, entry, "command")?;
         let mut checked = self.arguments(node, Some(entry))?;
         checked.tests = self.tests(node, entry, dead);
+        if entry.name == "extracttext" && self.loops == 0 {
+            self.wrong(node.line, "the extracttext command is not placed inside a foreverypart loop.");
+        }
         match (&node.block, entry.block) {
             (Some(block), true) => {
                 let known = checked.tests.first().and_then(|test| test.known);
+                let parts = usize::from(entry.name == "foreverypart");
+                self.loops += parts;
                 checked.block =
                     Some(if dead || known == Some(false) { Vec::new() } else { self.block(block) });
+                self.loops -= parts;
             }
             (None, true) => self.wrong(
                 node.line,
@@ -189,7 +206,7 @@ impl Checker<'_> {
         }
         self.wrong_once(
             node.line,
-            format!("unknown {what} '{}': it needs require \"{}\"", node.name, entry.extension),
+            &format!("unknown {what} '{}': it needs require \"{}\"", node.name, entry.extension),
         );
         None
     }
@@ -230,7 +247,7 @@ impl Checker<'_> {
 
     fn test(&mut self, node: &Node) -> Option<Checked> {
         let Some(entry) = vocabulary::entry(&node.name) else {
-            self.wrong_once(node.line, format!("unknown test '{}'", node.name));
+            self.wrong_once(node.line, &format!("unknown test '{}'", node.name));
             return None;
         };
         if entry.role == Role::Command {
@@ -257,7 +274,9 @@ impl Checker<'_> {
         let names: Vec<_> = checked.positional.iter().flat_map(strings).cloned().collect();
         let all = names.iter().all(|name| self.available.has(name));
         if all {
-            self.required.extend(names);
+            for name in &names {
+                self.require_one(name);
+            }
         }
         all
     }
@@ -315,7 +334,10 @@ impl Checker<'_> {
         let found =
             entry.tags.iter().copied().flatten().find(|tag| tag.name == name && self.has(tag.extension));
         let Some(tag) = found else {
-            self.wrong_once(line, format!("unknown tagged argument ':{name}' for the {} {what}", entry.name));
+            self.wrong_once(
+                line,
+                &format!("unknown tagged argument ':{name}' for the {} {what}", entry.name),
+            );
             return None;
         };
         let double = so_far

@@ -216,7 +216,7 @@ impl<'a> Translator<'a> {
                 }
                 Step::Discard => {}
                 Step::Reject { reason, .. } => {
-                    self.plan.steps.push(crate::plan::Step::Reject(reason.clone()))
+                    self.plan.steps.push(crate::plan::Step::Reject(reason.clone()));
                 }
                 Step::Vacation(vacation) => self.vacation(vacation),
                 Step::Notify(notification) => self.notify(notification),

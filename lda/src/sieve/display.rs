@@ -50,7 +50,7 @@ fn action(out: &mut String, step: &Step) {
             if let Some(from) = &vacation.from {
                 entry("from", from);
             }
-            entry("handle", vacation.handle.as_deref().unwrap_or(""));
+            line(out, &format!("    => handle  : {}", text_of(vacation.handle.as_deref().unwrap_or(""))));
             line(out, &format!("\nSTART MESSAGE\n{}\nEND MESSAGE", text_of(&vacation.reason)));
         }
         Step::Notify(found) => {
@@ -182,19 +182,5 @@ fn optional(text: Option<&str>) -> String {
 /// A JSON string (RFC 8259 §7).
 #[must_use]
 pub fn string(text: &str) -> String {
-    let mut out = String::from("\"");
-    for c in text.chars() {
-        match c {
-            '"' | '\\' => {
-                out.push('\\');
-                out.push(c);
-            }
-            c if c.is_control() && u32::from(c) < 0x80 => {
-                let _infallible = write!(out, "\\u{:04x}", u32::from(c));
-            }
-            c => out.push(c),
-        }
-    }
-    out.push('"');
-    out
+    serde_json::Value::from(text).to_string()
 }

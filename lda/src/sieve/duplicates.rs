@@ -141,7 +141,7 @@ impl Held<'_> {
         let mut entries = lines(&File::open(&self.duplicates.path)?)?;
         entries.retain(|(until, _)| *until > now.as_secs());
         entries.push((until, id.to_owned()));
-        entries.sort_by(|a, b| b.0.cmp(&a.0));
+        entries.sort_by_key(|(until, _)| std::cmp::Reverse(*until));
         entries.truncate(MAX_ENTRIES);
         let mut aside = self.duplicates.path.clone().into_os_string();
         aside.push(format!(".{}", std::process::id()));

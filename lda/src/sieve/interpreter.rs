@@ -4,8 +4,8 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
-use sieve::runtime::{RuntimeError, Variable};
-use sieve::{Compiler, Envelope, Event, Input, Mailbox, Runtime, Script, Sieve};
+use sieve_rs::runtime::{RuntimeError, Variable};
+use sieve_rs::{Compiler, Envelope, Event, Input, Mailbox, Runtime, Script, Sieve};
 
 use super::action::{Action, Edition, Notify, Ran, Vacation};
 use super::extensions::Extensions;
@@ -156,7 +156,7 @@ fn run_to_end(
     let mut input = Input::script("", Arc::clone(&program.0));
     while let Some(step) = context.run(input) {
         input = match step.map_err(|error| told(&error))? {
-            Event::IncludeScript { name, optional } => included(outside, name, optional)?,
+            Event::IncludeScript { name, optional } => included(outside, &name, optional)?,
             Event::MailboxExists { mailboxes, .. } => mailboxes
                 .iter()
                 .all(|mailbox| match mailbox {
@@ -195,8 +195,8 @@ fn run_to_end(
     Ok(collector.ran)
 }
 
-fn included(outside: &mut dyn Outside, name: Script, optional: bool) -> Result<Input, String> {
-    let (location, name) = match &name {
+fn included(outside: &mut dyn Outside, name: &Script, optional: bool) -> Result<Input, String> {
+    let (location, name) = match name {
         Script::Personal(name) => (Location::Personal, name.as_str()),
         Script::Global(name) => (Location::Global, name.as_str()),
     };

@@ -154,7 +154,7 @@ mod tests {
             let why = parse(method).unwrap_err();
             assert!(why.contains(says), "{method}: {why}");
         }
-        let many = format!("mailto:{}", vec!["a@x.example"; 9].join(","));
+        let many = format!("mailto:{}", ["a@x.example"; 9].join(","));
         assert!(parse(&many).unwrap_err().contains("more than 8"));
     }
 }

@@ -90,7 +90,7 @@ pub enum Step {
         /// By `ereject`.
         extended: bool,
     },
-    /// Answer; `period` and `handle` are filled in.
+    /// Answer; `period` is filled in.
     Vacation(Vacation),
     /// Notify.
     Notify(Notification),
@@ -346,15 +346,6 @@ impl Planner {
         let most = if policy.vacation_max == 0 { u64::MAX } else { policy.vacation_max };
         let period = vacation.period.unwrap_or(policy.vacation_default);
         vacation.period = Some(period.min(most).max(policy.vacation_min));
-        vacation.handle.get_or_insert_with(|| {
-            format!(
-                "{}{}{}{}",
-                vacation.reason,
-                vacation.subject.as_deref().unwrap_or("<default-subject>"),
-                vacation.from.as_deref().unwrap_or("<default-from>"),
-                if vacation.mime { "<MIME>" } else { "<NO-MIME>" }
-            )
-        });
         self.plan.steps.push(Step::Vacation(vacation));
         Ok(())
     }
@@ -497,7 +488,6 @@ mod tests {
             let plan = planned(vec![Action::Vacation(vacation)]).unwrap();
             let [Step::Vacation(vacation)] = plan.steps.as_slice() else { panic!() };
             assert_eq!(vacation.period, Some(period));
-            assert_eq!(vacation.handle.as_deref(), Some("r<default-subject><default-from><NO-MIME>"));
         }
     }
 }

@@ -235,11 +235,35 @@ impl Writer {
         self.carry_tag(Carrier::Subject, command.tag("subject"));
         self.carry_tag(Carrier::From, command.tag("from"));
         self.carry_tag(Carrier::Address, command.tag("addresses"));
-        self.carry_tag(Carrier::Handle, command.tag("handle"));
+        match command.tag("handle") {
+            Some(handle) => self.carry_tag(Carrier::Handle, Some(handle)),
+            None => self.default_handle(command),
+        }
         if command.has_tag("mime") {
             self.carry(Carrier::Mime, "");
         }
         self.carry_tag(Carrier::Vacation, command.positional.first());
+    }
+
+    /// What stands for a handle (RFC 5230 §4.2) is the text of the script: what variables hold may differ from message
+    /// to message, and each would be answered anew.
+    fn default_handle(&mut self, command: &Checked) {
+        let text = |value: Option<&Value>, default: &'static str| {
+            value
+                .and_then(|value| check::strings(value).first().cloned())
+                .unwrap_or_else(|| default.to_owned())
+        };
+        let handle = format!(
+            "{}{}{}{}",
+            text(command.positional.first(), ""),
+            text(command.tag("subject"), "<default-subject>"),
+            text(command.tag("from"), "<default-from>"),
+            if command.has_tag("mime") { "<MIME>" } else { "<NO-MIME>" }
+        );
+        let (variables, encoded) = (self.variables, self.encoded);
+        (self.variables, self.encoded) = (false, false);
+        self.carry(Carrier::Handle, &handle);
+        (self.variables, self.encoded) = (variables, encoded);
     }
 
     fn notify(&mut self, command: &Checked) {
@@ -313,6 +337,10 @@ impl Writer {
             let zone = zone(self.circumstances.zone_minutes);
             self.put(&format!(" :zone \"{zone}\""));
         }
+        // Pigeonhole compares strings octet by octet, whatever RFC 5229 §5 says.
+        if test.entry.name == "string" && !test.has_tag("comparator") {
+            self.put(" :comparator \"i;octet\"");
+        }
         if test.entry.name == "duplicate" {
             self.duplicate(test);
             return;
@@ -341,9 +369,12 @@ impl Writer {
             self.tag(tag.name, value.as_ref());
         }
         let names = check::names_variables(node.entry.name, node.positional.len());
+        let prefix = regex_prefix(node);
         for (at, value) in node.positional.iter().enumerate() {
             self.put(" ");
-            if at == 0 && names {
+            if let (Some(prefix), true) = (prefix, at + 1 == node.positional.len()) {
+                self.value(&prefixed(prefix, value));
+            } else if at == 0 && names {
                 self.value(&lower_case(value));
             } else {
                 self.value(value);
@@ -405,6 +436,22 @@ impl Writer {
         escape(&mut out, rest);
         out
     }
+}
+
+/// The keys of `:regex`: the comparator says whether case counts, and a dot matches any character, line ends too.
+fn regex_prefix(node: &Checked) -> Option<&'static str> {
+    if !node.has_tag("regex") {
+        return None;
+    }
+    let octet = match node.tag("comparator") {
+        Some(Value::Text(name)) => name == "i;octet",
+        _ => node.entry.name == "string",
+    };
+    Some(if octet { "(?s)" } else { "(?is)" })
+}
+
+fn prefixed(prefix: &str, keys: &Value) -> Value {
+    Value::List(check::strings(keys).iter().map(|key| format!("{prefix}{key}")).collect()).single()
 }
 
 /// Names of variables have no case (RFC 5229 §3); the interpreter's have.

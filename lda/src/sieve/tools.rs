@@ -258,9 +258,8 @@ fn test(
 
 fn folders(location: &str) -> Result<Mailboxes, Failure> {
     let usage = |why: String| (exit::USAGE, format!("-l {location}: {why}"));
-    let place = Location::parse(location)
-        .and_then(|found| found.expand(&Values::default()))
-        .map_err(|error| usage(error.to_string()))?;
+    let place =
+        Location::parse(location).and_then(|found| found.expand(&Values::default())).map_err(usage)?;
     Mailboxes::open(place, None, "", false, &hostname()).map_err(|error| usage(error.to_string()))
 }
 

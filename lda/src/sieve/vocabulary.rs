@@ -154,7 +154,6 @@ const MODIFIERS: &[Tag] = &[
     of("CASE-FIRST", "", "lowerfirst", None),
     of("CASE-FIRST", "", "upperfirst", None),
     of("QUOTE", "", "quotewildcard", None),
-    of("QUOTE", "regex", "quoteregex", None),
     of("", "enotify", "encodeurl", None),
     tag("length", None),
 ];

@@ -56,6 +56,10 @@ fn each_mistake_is_named() {
         ),
         ("true;", "attempted to use test 'true' as command."),
         ("if keep {stop;}", "attempted to use command 'keep' as test."),
+        (
+            "require [\"extracttext\",\"variables\"]; extracttext \"a\";",
+            "not placed inside a foreverypart loop",
+        ),
         ("require [\"enotify\"]; notify \"foo:bar\";", "notify command: invalid method 'foo'."),
         ("require \"nonsense\";", "require command: unknown Sieve capability `nonsense'."),
         ("require \"editheader\"; addheader \"X\" \"y\";", "unknown Sieve capability `editheader'."),

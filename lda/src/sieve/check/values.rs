@@ -95,13 +95,13 @@ impl Checker<'_> {
             }
         }
         for tag in ["count", "value"] {
-            if let Some(Value::Text(relation)) = checked.tag(tag) {
-                if !["gt", "ge", "lt", "le", "eq", "ne"].contains(&relation.as_str()) {
-                    self.wrong(
+            if let Some(Value::Text(relation)) = checked.tag(tag)
+                && !["gt", "ge", "lt", "le", "eq", "ne"].contains(&relation.as_str())
+            {
+                self.wrong(
                         checked.line,
                         format!("unknown relational match '{relation}' for the :{tag} tag: write gt, ge, lt, le, eq or ne."),
                     );
-                }
             }
         }
     }

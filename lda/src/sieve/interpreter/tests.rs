@@ -135,7 +135,11 @@ fn answers_and_notifications_keep_their_arguments_apart() {
                 message: Some("m hello world".into()),
                 method: "mailto:n@x.example".into(),
             }),
-            Action::Vacation(Vacation { reason: "again".into(), ..Vacation::default() }),
+            Action::Vacation(Vacation {
+                reason: "again".into(),
+                handle: Some("again<default-subject><default-from><NO-MIME>".into()),
+                ..Vacation::default()
+            }),
         ]
     );
 }

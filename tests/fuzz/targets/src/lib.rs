@@ -11,6 +11,7 @@ mod fields;
 mod lda;
 mod lmtp;
 mod packets;
+mod sieve;
 
 pub use auth::{auth_configuration, auth_session, mechanism, passwd_file, stored_password, token, variables};
 pub use configuration::configuration;
@@ -20,12 +21,13 @@ pub use fields::{address, authres};
 pub use lda::{delivered_message, lda_configuration, place, userdb_reply};
 pub use lmtp::lmtp_session;
 pub use packets::packets;
+pub use sieve::{sieve_answer, sieve_script};
 
 /// A target's name, which is also that of its folder of seeds, and the target.
 pub type Target = (&'static str, fn(&[u8]));
 
 /// All targets.
-pub const TARGETS: [Target; 21] = [
+pub const TARGETS: [Target; 23] = [
     ("packets", packets),
     ("tag_list", tag_list),
     ("signature", signature),
@@ -47,6 +49,8 @@ pub const TARGETS: [Target; 21] = [
     ("lda_configuration", lda_configuration),
     ("userdb_reply", userdb_reply),
     ("lmtp_session", lmtp_session),
+    ("sieve_script", sieve_script),
+    ("sieve_answer", sieve_answer),
 ];
 
 /// The first byte, which chooses among variants, and the rest.

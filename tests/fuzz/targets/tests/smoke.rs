@@ -58,6 +58,16 @@ fn header_and_body() {
 }
 
 #[test]
+fn sieve_script() {
+    run("sieve_script", 10_000);
+}
+
+#[test]
+fn sieve_answer() {
+    run("sieve_answer", 20_000);
+}
+
+#[test]
 fn auth_session() {
     run("auth_session", 20_000);
 }
@@ -88,26 +98,6 @@ fn passwd_file() {
 }
 
 #[test]
-fn delivered_message() {
-    run("delivered_message", 5_000);
-}
-
-#[test]
-fn lda_configuration() {
-    run("lda_configuration", 1_000);
-}
-
-#[test]
-fn place() {
-    run("place", 20_000);
-}
-
-#[test]
-fn userdb_reply() {
-    run("userdb_reply", 20_000);
-}
-
-#[test]
 fn lmtp_session() {
     run("lmtp_session", 5_000);
 }
@@ -115,6 +105,26 @@ fn lmtp_session() {
 #[test]
 fn auth_configuration() {
     run("auth_configuration", 1_000);
+}
+
+#[test]
+fn delivered_message() {
+    run("delivered_message", 40_000);
+}
+
+#[test]
+fn place() {
+    run("place", 40_000);
+}
+
+#[test]
+fn lda_configuration() {
+    run("lda_configuration", 500);
+}
+
+#[test]
+fn userdb_reply() {
+    run("userdb_reply", 40_000);
 }
 
 /// Every target has a test above and seeds in its folder, and no folder is left over.
