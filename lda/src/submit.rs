@@ -1,4 +1,6 @@
 //! Hands a message to sendmail(1): an argument vector and no shell, a clean environment, a bounded time.
+//!
+//! Holds one `unsafe` block: what the child does before it becomes sendmail.
 
 use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, BorrowedFd};
@@ -35,7 +37,8 @@ pub fn submit(
 ) -> Result<(), String> {
     let deadline = monotonic_now() + timeout;
     let failed = |what: String| format!("sendmail {}: {what}", sendmail.display());
-    let mut child = Command::new(sendmail)
+    let mut command = Command::new(sendmail);
+    command
         .args(["-i", "-f", if sender.is_empty() { "<>" } else { sender }, "--"])
         .args(recipients)
         .env_clear()
@@ -44,9 +47,13 @@ pub fn submit(
         .process_group(0)
         .stdin(Stdio::piped())
         .stdout(Stdio::null())
-        .stderr(Stdio::piped())
-        .spawn()
-        .map_err(|error| failed(error.to_string()))?;
+        .stderr(Stdio::piped());
+    #[allow(unsafe_code, reason = "the child has to give up root between fork and exec")]
+    // SAFETY: the function makes system calls only, as what runs between fork and exec must.
+    unsafe {
+        command.pre_exec(crate::credentials::give_up_root);
+    }
+    let mut child = command.spawn().map_err(|error| failed(error.to_string()))?;
     let (stdin, stderr) = (child.stdin.take(), child.stderr.take());
     let (Some(stdin), Some(stderr)) = (stdin, stderr) else {
         end(&mut child);

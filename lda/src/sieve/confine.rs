@@ -43,7 +43,7 @@ pub fn confined(confines: Confines, work: impl FnOnce() -> Vec<u8>) -> Result<Ve
     match unsafe { fork() }.map_err(|error| system(error.into()))? {
         ForkResult::Child => {
             drop(reader);
-            let limited = limit(confines).is_ok();
+            let limited = crate::credentials::give_up_root().is_ok() && limit(confines).is_ok();
             let written = limited && File::from(writer).write_all(&work()).is_ok();
             // SAFETY: ends the process without running what the parent has registered for its end.
             #[allow(unsafe_code, reason = "the child must not run the parent's exit handlers")]
