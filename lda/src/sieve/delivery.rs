@@ -8,11 +8,12 @@ use std::fs::File;
 use std::io::{Cursor, Read};
 use std::os::unix::fs::FileExt;
 use std::path::Path;
+use std::time::Duration;
 
 use base::log::escaped;
 
-use super::confine::{Unanswered, confined};
-use super::duplicates::Duplicates;
+use super::confine::{Unanswered, apart, confined};
+use super::duplicates::{Duplicates, LOCK_WAIT};
 use super::evaluate::{Evaluation, Failed, Owner, World, evaluate, whole};
 use super::interpreter::Facts;
 use super::library::Library;
@@ -30,6 +31,9 @@ use crate::submit;
 
 /// How long a redirect is remembered (Pigeonhole: 12 h; Postfix gives up after five days).
 const REDIRECT_SECONDS: u64 = 6 * 86_400;
+
+/// What the sending process may take besides its own time limits.
+const MARGIN: Duration = Duration::from_secs(10);
 
 /// Runs the user's scripts. `Ok(None)` when there is no script: the message goes where it would go anyway.
 ///
@@ -458,48 +462,61 @@ fn marks(flags: &[String]) -> Marks {
 
 /// Sends what a script wants sent, and remembers it. While it does, no other delivery to this user sends the same.
 ///
+/// What is remembered is sent by a process that outlives this one: were both done here, a kill between them would make
+/// the next attempt send it again.
+///
 /// # Errors
 /// A sentence for the log: it could not be sent.
 pub fn send(delivery: &Delivery<'_>, sending: &Sending, message: &mut Message) -> Result<(), String> {
-    let duplicates = sending.remember.as_ref().and_then(|_| remembered(delivery));
-    let mut held = None;
-    if let Some(duplicates) = &duplicates {
-        match duplicates.hold() {
-            Ok(lock) => held = Some(lock),
-            // A redirect is better sent twice than lost; an answer is better lost.
-            Err(error) if sending.required => warn(delivery, duplicates, &error),
-            Err(error) => return Err(format!("sieve: {}: {error}", duplicates.path().display())),
-        }
+    let whole = message.file();
+    if sending.remember.is_none() {
+        return hand_over(delivery, sending, whole);
     }
-    if let (Some(held), Some((key, _))) = (&held, &sending.remember)
-        && !sending.recipients.is_empty()
-        && held.contains(key, delivery.now).unwrap_or(false)
-    {
-        return Ok(());
-    }
-    if !sending.recipients.is_empty() {
-        let whole = message.file();
-        let head = Cursor::new(sending.content.as_deref().unwrap_or_default());
-        let from = if sending.content.is_none() { Some(0) } else { sending.rest_at };
-        let rest = Rest { file: whole, at: from.unwrap_or(u64::MAX) };
-        let path = &delivery.settings.sendmail_path;
-        let mut content = head.chain(rest);
-        submit::submit(path, &sending.sender, &sending.recipients, &mut content, submit::TIMEOUT)?;
-    }
-    if let (Some(held), Some((key, until)), Some(duplicates)) = (&mut held, &sending.remember, &duplicates)
-        && let Err(error) = held.remember(key, *until, delivery.now)
-    {
-        warn(delivery, duplicates, &error);
+    let work = || {
+        let mut out = Vec::new();
+        remembering(delivery, sending, whole).put(&mut out);
+        out
+    };
+    let answer = apart(submit::TIMEOUT + LOCK_WAIT + MARGIN, work)?;
+    let warning = <Result<Option<String>, String> as Wire>::take(&mut answer.as_slice())
+        .ok_or("the process that sends gave an answer that is none")??;
+    if let Some(warning) = warning {
+        let prefix = report::prefix(delivery.service, &delivery.user.name, delivery.session);
+        log::warn!("{prefix}sieve: {warning}: what was sent is not remembered, and may be sent again");
     }
     Ok(())
 }
 
-fn warn(delivery: &Delivery<'_>, duplicates: &Duplicates, error: &std::io::Error) {
-    let prefix = report::prefix(delivery.service, &delivery.user.name, delivery.session);
-    log::warn!(
-        "{prefix}sieve: {}: {error}: what was sent is not remembered, and may be sent again",
-        duplicates.path().display()
-    );
+/// Sends unless it has been sent, and remembers that. Gives a warning when it cannot be remembered.
+fn remembering(delivery: &Delivery<'_>, sending: &Sending, message: &File) -> Result<Option<String>, String> {
+    let (Some(duplicates), Some((key, until))) = (remembered(delivery), &sending.remember) else {
+        return hand_over(delivery, sending, message).map(|()| None);
+    };
+    let told = |error: std::io::Error| format!("{}: {error}", duplicates.path().display());
+    let mut held = match duplicates.hold() {
+        Ok(held) => held,
+        // A redirect is better sent twice than lost; an answer is better lost.
+        Err(error) if sending.required => {
+            return hand_over(delivery, sending, message).map(|()| Some(told(error)));
+        }
+        Err(error) => return Err(told(error)),
+    };
+    if !sending.recipients.is_empty() && held.contains(key, delivery.now).unwrap_or(false) {
+        return Ok(None);
+    }
+    hand_over(delivery, sending, message)?;
+    Ok(held.remember(key, *until, delivery.now).err().map(told))
+}
+
+fn hand_over(delivery: &Delivery<'_>, sending: &Sending, message: &File) -> Result<(), String> {
+    if sending.recipients.is_empty() {
+        return Ok(());
+    }
+    let head = Cursor::new(sending.content.as_deref().unwrap_or_default());
+    let from = if sending.content.is_none() { Some(0) } else { sending.rest_at };
+    let mut content = head.chain(Rest { file: message, at: from.unwrap_or(u64::MAX) });
+    let path = &delivery.settings.sendmail_path;
+    submit::submit(path, &sending.sender, &sending.recipients, &mut content, submit::TIMEOUT)
 }
 
 /// A file from a place on, whatever its own position is.
