@@ -75,7 +75,8 @@ fn say(text: &str) {
 
 fn check(invocation: &Invocation) -> u8 {
     match load(invocation) {
-        Ok(loaded) => {
+        Ok(mut loaded) => {
+            loaded.check();
             say(&loaded.report.to_string());
             if loaded.report.has_errors() { exit::CONFIG } else { 0 }
         }

@@ -80,3 +80,19 @@ fn mistakes_are_all_told_at_once() {
         assert!(report.contains(part), "{part}\n{report}");
     }
 }
+
+#[test]
+fn the_options_of_the_lmtp_server_are_in_its_manual_page() {
+    let page = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/man/postrider-lmtp.8"))
+        .unwrap();
+    let Ok(lda::lmtp::cli::Invocation { task: lda::lmtp::cli::Task::Print(help), .. }) =
+        lda::lmtp::cli::read(["--help".into()])
+    else {
+        panic!("no help")
+    };
+    let options = help.split_whitespace().filter(|word| word.starts_with("--") && word.len() > 3);
+    for option in options.filter(|option| *option != "--help") {
+        let written = option.replace('-', "\\-");
+        assert!(page.contains(&written), "{option} is not in postrider-lmtp.8");
+    }
+}

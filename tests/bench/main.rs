@@ -4,6 +4,7 @@
 
 mod dns;
 mod lda;
+mod lmtp;
 mod measure;
 mod report;
 mod sasl;
@@ -24,8 +25,9 @@ use measure::{Case, MilterLoad, Work, size};
 use report::{Row, against};
 use subject::{Bench, Key, Subject};
 
-const USAGE: &str = "usage: bench [milter] [sasl] [lda] [--quick] [--rounds N] [--only TEXT] [--json FILE]
-  milter, sasl, lda  which of the services; all when none is named
+const USAGE: &str =
+    "usage: bench [milter] [sasl] [lda] [lmtp] [--quick] [--rounds N] [--only TEXT] [--json FILE]
+  milter, sasl, lda, lmtp  which of the services; all when none is named
   --quick      one round of short runs: to see that it works
   --rounds N   rounds of each case on both servers in turn (3)
   --only TEXT  only the cases whose title contains TEXT (\"memory\" is one)
@@ -42,6 +44,7 @@ struct Options {
     milter: bool,
     sasl: bool,
     lda: bool,
+    lmtp: bool,
     quick: bool,
     rounds: usize,
     cpu_secs: f64,
@@ -72,6 +75,7 @@ fn read_options(arguments: &[String]) -> Result<Options, String> {
         milter: false,
         sasl: false,
         lda: false,
+        lmtp: false,
         quick: false,
         rounds: 3,
         cpu_secs: 2.5,
@@ -85,9 +89,10 @@ fn read_options(arguments: &[String]) -> Result<Options, String> {
             "milter" => options.milter = true,
             "sasl" => options.sasl = true,
             "lda" => options.lda = true,
+            "lmtp" => options.lmtp = true,
             _ => {}
         }
-        if matches!(name.as_str(), "--quick" | "milter" | "sasl" | "lda") {
+        if matches!(name.as_str(), "--quick" | "milter" | "sasl" | "lda" | "lmtp") {
             continue;
         }
         let value = rest.next().ok_or_else(String::new)?;
@@ -98,8 +103,8 @@ fn read_options(arguments: &[String]) -> Result<Options, String> {
             _ => return Err(format!("unknown option {name}\n")),
         }
     }
-    if !options.milter && !options.sasl && !options.lda {
-        (options.milter, options.sasl, options.lda) = (true, true, true);
+    if !options.milter && !options.sasl && !options.lda && !options.lmtp {
+        (options.milter, options.sasl, options.lda, options.lmtp) = (true, true, true, true);
     }
     if options.rounds == 0 { Err("--rounds 0 measures nothing\n".into()) } else { Ok(options) }
 }
@@ -132,8 +137,10 @@ fn run(options: &Options) -> Result<(), Box<dyn Error>> {
     let sasl =
         if options.sasl { sasl::run(options.rounds, options.quick, &options.only)? } else { Value::Null };
     let lda = if options.lda { lda::run(options.rounds, options.quick, &options.only)? } else { Value::Null };
+    let lmtp =
+        if options.lmtp { lmtp::run(options.rounds, options.quick, &options.only)? } else { Value::Null };
     if let Some(file) = &options.json {
-        let all = json!({ "machine": machine(), "milter": milter, "sasl": sasl, "lda": lda });
+        let all = json!({ "machine": machine(), "milter": milter, "sasl": sasl, "lda": lda, "lmtp": lmtp });
         fs::write(file, format!("{all:#}\n")).map_err(|e| format!("{}: {e}", file.display()))?;
     }
     Ok(())

@@ -69,7 +69,7 @@ fn one_owner_shares_a_file_and_others_get_their_own() {
         .user("emil");
     let (server, _scratch) = start(&conf);
     for size in [100, 300_000] {
-        let message = format!("Subject: x\r\n\r\n{}\r\n", "x".repeat(size));
+        let message = format!("Subject: x\r\n\r\n{}", "x".repeat(size));
         let users = ["anna", "bob", "carl", "dora", "emil"];
         let replies = server.connect().deliver(&users, &message);
         assert!(replies.iter().all(|reply| reply.starts_with("250 ")), "{replies:?}");
@@ -80,7 +80,7 @@ fn one_owner_shares_a_file_and_others_get_their_own() {
                 assert!(!text(&fs::read(&newest).unwrap()).contains("Delivered-To"));
                 assert_eq!(
                     without_trace(&fs::read(&newest).unwrap()),
-                    message.replace('\r', "").into_bytes()
+                    format!("{}\n", message.replace('\r', "")).into_bytes()
                 );
                 let found = fs::metadata(newest).unwrap();
                 (found.ino(), found.nlink(), found.uid())
@@ -151,8 +151,8 @@ fn recipients_are_checked_at_rcpt() {
 #[test]
 fn quota_at_the_end_and_at_rcpt() {
     let conf = LmtpConf::new().user_as("anna", NOBODY, "userdb_quota_rule=*:bytes=2000").user("bob");
-    let (server, _scratch) = start(&conf.clone().ours("[quota]\nquota_grace = 0"));
-    let big = format!("Subject: x\r\n\r\n{}", "x\r\n".repeat(700));
+    let (server, _scratch) = start(&conf.clone().ours("[quota]\nquota_grace = \"0\""));
+    let big = format!("Subject: x\r\n\r\n{}", "x\r\n".repeat(1500));
     let replies = server.connect().deliver(&["anna", "bob"], &big);
     assert_eq!(replies[0], "552 5.2.2 <anna> Quota exceeded (mailbox for user is full)");
     assert!(replies[1].starts_with("250 2.0.0 <bob>"), "{replies:?}");
@@ -164,7 +164,7 @@ fn quota_at_the_end_and_at_rcpt() {
     client.say("MAIL FROM:<>");
     assert_eq!(client.say("RCPT TO:<anna>"), "250 2.1.5 OK");
     fs::write(server.home("anna").join("Maildir/maildirsize"), "2000S\n2000 1\n").unwrap();
-    server.configure(&conf.lmtp("rcpt_check_quota = true").ours("[quota]\nquota_grace = 0"));
+    server.configure(&conf.lmtp("rcpt_check_quota = true").ours("[quota]\nquota_grace = \"0\""));
     server.signal(nix::sys::signal::Signal::SIGHUP);
     server.wait_log("configuration reloaded");
     let mut client = server.connect();

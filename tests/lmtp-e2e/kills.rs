@@ -32,7 +32,7 @@ fn killed_at_random_everything_is_there() {
         random ^= random << 13;
         random ^= random >> 7;
         random ^= random << 17;
-        std::thread::sleep(Duration::from_micros(random % 30_000));
+        std::thread::sleep(Duration::from_micros(20_000 + random % 100_000));
         server.kill();
         server.start_again();
     }

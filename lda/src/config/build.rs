@@ -249,7 +249,7 @@ fn lmtp(table: &Table, report: &mut Report) -> Lmtp {
             None => {
                 report
                     .error(&table.element_place("listen", index), "listen: this is no address")
-                    .help("write \"unix:/var/spool/postfix/postrider/lmtp\" or \"inet:127.0.0.1:24\"");
+                    .help("write \"unix:/var/spool/postfix/private/postrider-lmtp\" or \"inet:127.0.0.1:24\"");
             }
         }
     }

@@ -398,3 +398,62 @@ pub(super) fn same_end(a: &mut File, b: &mut File, length: u64) -> io::Result<bo
     }
     Ok(true)
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::location::Location;
+    use crate::variables::Values;
+
+    /// CR LF becomes LF, or LF CR LF, looked at byte by byte.
+    fn wanted(bytes: &[u8], crlf: bool) -> Vec<u8> {
+        let mut out = Vec::new();
+        for (at, byte) in bytes.iter().enumerate() {
+            match byte {
+                b'\r' if bytes.get(at + 1) == Some(&b'\n') => {}
+                b'\n' if crlf => out.extend_from_slice(b"\r\n"),
+                byte => out.push(*byte),
+            }
+        }
+        out
+    }
+
+    /// The size with CR LF of what is on disk.
+    fn with_crlf(bytes: &[u8]) -> usize {
+        let before = |at: usize| at.checked_sub(1).and_then(|at| bytes.get(at));
+        bytes.len()
+            + (0..bytes.len())
+                .filter(|at| bytes.get(*at) == Some(&b'\n') && before(*at) != Some(&b'\r'))
+                .count()
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(200))]
+        #[test]
+        fn pieces_do_not_matter(
+            pieces in proptest::collection::vec("[ab:\r\n]{0,6}", 0..12), crlf: bool, trace in "(X: y\n)?"
+        ) {
+            let home = tempfile::tempdir().unwrap();
+            let values = Values { home: home.path().to_str().unwrap(), ..Values::default() };
+            let boxes = Mailboxes::open(Location::home_maildir().expand(&values).unwrap(), None, "", false, "h").unwrap();
+            let mut incoming = Incoming::begin(&boxes, trace.as_bytes(), &[b"k"], crlf, Duration::from_secs(9));
+            for piece in &pieces {
+                incoming.write(&boxes, piece.as_bytes()).unwrap();
+            }
+            let message = incoming.finish(&boxes).unwrap();
+            let whole = pieces.concat();
+            let want = [wanted(trace.as_bytes(), crlf), wanted(whole.as_bytes(), crlf)].concat();
+            let mut found = Vec::new();
+            let mut file = message.file();
+            file.seek(SeekFrom::Start(0)).unwrap();
+            file.read_to_end(&mut found).unwrap();
+            prop_assert_eq!(&found, &want);
+            prop_assert_eq!(usize::try_from(message.size()).unwrap(), want.len());
+            prop_assert_eq!(usize::try_from(message.virtual_size()).unwrap(), with_crlf(&want));
+            drop(message);
+            prop_assert_eq!(fs::read_dir(home.path().join("Maildir/tmp")).unwrap().count(), 0);
+        }
+    }
+}

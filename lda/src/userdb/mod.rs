@@ -1,6 +1,6 @@
 //! Users are looked up here: in order, until a userdb knows the name. Blocking, each with a time limit.
 
-mod auth_userdb;
+pub mod auth_userdb;
 mod passwd_file;
 mod system;
 

@@ -8,6 +8,7 @@ mod configuration;
 mod data_set;
 mod dkim;
 mod fields;
+mod lda;
 mod packets;
 mod sieve;
 
@@ -16,6 +17,7 @@ pub use configuration::configuration;
 pub use data_set::data_set;
 pub use dkim::{header_and_body, key_record, signature, tag_list};
 pub use fields::{address, authres};
+pub use lda::{delivered_message, lda_configuration, place, userdb_reply};
 pub use packets::packets;
 pub use sieve::{sieve_answer, sieve_script};
 
@@ -23,7 +25,7 @@ pub use sieve::{sieve_answer, sieve_script};
 pub type Target = (&'static str, fn(&[u8]));
 
 /// All targets.
-pub const TARGETS: [Target; 18] = [
+pub const TARGETS: [Target; 22] = [
     ("packets", packets),
     ("tag_list", tag_list),
     ("signature", signature),
@@ -40,6 +42,10 @@ pub const TARGETS: [Target; 18] = [
     ("variables", variables),
     ("passwd_file", passwd_file),
     ("auth_configuration", auth_configuration),
+    ("delivered_message", delivered_message),
+    ("place", place),
+    ("lda_configuration", lda_configuration),
+    ("userdb_reply", userdb_reply),
     ("sieve_script", sieve_script),
     ("sieve_answer", sieve_answer),
 ];

@@ -102,6 +102,26 @@ fn auth_configuration() {
     run("auth_configuration", 1_000);
 }
 
+#[test]
+fn delivered_message() {
+    run("delivered_message", 40_000);
+}
+
+#[test]
+fn place() {
+    run("place", 40_000);
+}
+
+#[test]
+fn lda_configuration() {
+    run("lda_configuration", 500);
+}
+
+#[test]
+fn userdb_reply() {
+    run("userdb_reply", 40_000);
+}
+
 /// Every target has a test above and seeds in its folder, and no folder is left over.
 #[test]
 fn each_target_has_seeds() {
