@@ -247,9 +247,9 @@ fn lmtp(table: &Table, report: &mut Report) -> Lmtp {
         match address(text) {
             Some(address) => listen.push(address),
             None => {
-                report
-                    .error(&table.element_place("listen", index), "listen: this is no address")
-                    .help("write \"unix:/var/spool/postfix/private/postrider-lmtp\" or \"inet:127.0.0.1:24\"");
+                report.error(&table.element_place("listen", index), "listen: this is no address").help(
+                    "write \"unix:/var/spool/postfix/private/postrider-lmtp\" or \"inet:127.0.0.1:24\"",
+                );
             }
         }
     }

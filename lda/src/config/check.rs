@@ -19,7 +19,7 @@ pub(super) fn check(settings: &Settings, document: &Document, report: &mut Repor
     for (userdb, table) in settings.userdb.iter().zip(document.tables("userdb")) {
         match &userdb.driver {
             Driver::PasswdFile(path) if !path.has_variables() => {
-                users(&path.expand(&Default::default()), table, report)
+                users(&path.expand(&Default::default()), table, report);
             }
             Driver::AuthUserdb { path, .. } => {
                 if let Err(error) = UnixStream::connect(path) {

@@ -14,7 +14,7 @@ use base::log::escaped;
 
 use super::confine::{Unanswered, apart, confined};
 use super::duplicates::{Duplicates, LOCK_WAIT};
-use super::evaluate::{Evaluation, Failed, Owner, World, evaluate, whole};
+use super::evaluate::{Evaluation, Failed, Owner, World, evaluate};
 use super::interpreter::Facts;
 use super::library::Library;
 use super::options::{self, MAX_MESSAGE, Options, RedirectFrom};
@@ -55,7 +55,7 @@ pub fn run(
     if !evaluation.any {
         return Ok(None);
     }
-    Translator::new(delivery, &options, message).plan(&evaluation.plan).map(Some)
+    Ok(Some(Translator::new(delivery, &options, message).plan(&evaluation.plan)))
 }
 
 /// Most users have no script: then nothing is started.
@@ -208,13 +208,13 @@ impl<'a> Translator<'a> {
         Self { delivery, options, message, plan: Plan::default(), last: Vec::new(), unique: 0 }
     }
 
-    fn plan(mut self, found: &plan::Plan) -> Result<Plan, String> {
+    fn plan(mut self, found: &plan::Plan) -> Plan {
         let mut stores = Vec::new();
         for step in &found.steps {
             match step {
-                Step::Store(store) => stores.push(self.store(store, found)?),
+                Step::Store(store) => stores.push(self.store(store, found)),
                 Step::Redirect(redirect) => {
-                    if let Some(kept) = self.redirect(redirect, found)? {
+                    if let Some(kept) = self.redirect(redirect, found) {
                         stores.push(kept);
                     }
                 }
@@ -232,7 +232,7 @@ impl<'a> Translator<'a> {
             }
         }
         if let Some(keep) = &found.implicit_keep {
-            stores.push(self.store(keep, found)?);
+            stores.push(self.store(keep, found));
         }
         // A redirect that is kept, and a keep, are one.
         let mut once: Vec<Store> = Vec::new();
@@ -243,7 +243,7 @@ impl<'a> Translator<'a> {
         }
         self.plan.steps.extend(once.into_iter().map(crate::plan::Step::Store));
         self.plan.steps.append(&mut self.last);
-        Ok(self.plan)
+        self.plan
     }
 
     fn log(&self, text: &str) {
@@ -261,29 +261,28 @@ impl<'a> Translator<'a> {
         self.delivery.mailbox.filter(|name| !name.is_empty()).unwrap_or(INBOX)
     }
 
-    fn store(&self, store: &plan::Store, found: &plan::Plan) -> Result<Store, String> {
+    fn store(&self, store: &plan::Store, found: &plan::Plan) -> Store {
         let default = store.mailbox.eq_ignore_ascii_case(plan::DEFAULT_MAILBOX);
         let mailbox = if store.keep && default { self.mailbox().to_owned() } else { store.mailbox.clone() };
-        Ok(Store {
+        let edition = Self::edition(store.edition, found);
+        Store {
             mailbox,
             marks: marks(&store.flags),
             create: store.create,
-            content: self.edition(store.edition, found)?,
-        })
+            content: edition.map(|(head, _)| head.to_vec()),
+            rest_at: edition.map(|(_, rest)| rest),
+        }
     }
 
-    /// An edition in full; `None` for the message as it came.
-    fn edition(&self, edition: usize, found: &plan::Plan) -> Result<Option<Vec<u8>>, String> {
-        let Some(edition) = edition.checked_sub(1).and_then(|at| found.editions.get(at)) else {
-            return Ok(None);
-        };
-        let message = beginning(self.message.file(), self.message.size())
-            .map_err(|error| format!("the message cannot be read: {error}"))?;
-        Ok(Some(whole(edition, &message)))
+    /// What stands before the rest of the message in an edition, and where the rest begins; `None` for the message as
+    /// it came.
+    fn edition(edition: usize, found: &plan::Plan) -> Option<(&[u8], u64)> {
+        let edition = edition.checked_sub(1).and_then(|at| found.editions.get(at))?;
+        Some((&edition.head, edition.rest_at))
     }
 
     /// A redirect; or a store, when sending it on would only bring it back.
-    fn redirect(&mut self, redirect: &Redirect, found: &plan::Plan) -> Result<Option<Store>, String> {
+    fn redirect(&mut self, redirect: &Redirect, found: &plan::Plan) -> Option<Store> {
         let (delivery, target) = (self.delivery, &redirect.address);
         let shown = escaped(target.as_bytes(), 300).to_string();
         let recipient = &delivery.envelope.recipient;
@@ -297,38 +296,37 @@ impl<'a> Translator<'a> {
             self.log(&format!(
                 "redirect action: not forwarded to <{shown}>: it would come back; the message is kept"
             ));
-            return Ok(Some(Store { mailbox: self.mailbox().to_owned(), ..Store::default() }));
+            return Some(Store { mailbox: self.mailbox().to_owned(), ..Store::default() });
         }
         let remember = self.redirect_key(target);
         if let Some(duplicates) = remembered(delivery)
             && duplicates.read(delivery.now).is_ok_and(|known| known.contains(&remember))
         {
             self.log(&format!("redirect action: already forwarded to <{shown}> by an earlier attempt"));
-            return Ok(None);
+            return None;
         }
-        let edited = self.edition(redirect.edition, found)?;
-        let (content, rest_at) = match edited {
-            Some(whole) => {
-                let (mut head, rest) = compose::redirected(&whole, recipient);
-                head.extend_from_slice(whole.get(rest..).unwrap_or_default());
-                (head, None)
+        let own = self.message.size().saturating_sub(self.message.own_size());
+        let (head, rest_at) = match Self::edition(redirect.edition, found) {
+            Some((head, rest)) => {
+                let (mut new, end) = compose::redirected(head, recipient);
+                new.extend_from_slice(head.get(end..).unwrap_or_default());
+                (new, rest)
             }
             None => {
-                let (head, rest) = compose::redirected(self.message.head(), recipient);
-                let trace = self.message.size().saturating_sub(self.message.own_size());
-                (head, Some(trace.saturating_add(u64::try_from(rest).unwrap_or(u64::MAX))))
+                let (new, end) = compose::redirected(self.message.head(), recipient);
+                (new, own.saturating_add(u64::try_from(end).unwrap_or(u64::MAX)))
             }
         };
         self.plan.steps.push(crate::plan::Step::Send(Sending {
             sender: self.redirect_sender(),
             recipients: vec![target.clone()],
-            content: Some(content),
-            rest_at,
+            content: Some(head),
+            rest_at: Some(rest_at),
             logged: format!("redirect action: forwarded to <{shown}>"),
             remember: Some((remember, delivery.now.as_secs() + REDIRECT_SECONDS)),
             required: true,
         }));
-        Ok(None)
+        None
     }
 
     /// The same attempt again has the same header; another copy of the message has not.
@@ -404,7 +402,8 @@ impl<'a> Translator<'a> {
                 return;
             }
         }
-        let from = vacation.from.clone().unwrap_or_else(|| format!("<{}>", self.user_address()));
+        let from =
+            vacation.from.as_deref().map_or_else(|| format!("<{}>", self.user_address()), mailbox_field);
         let content = compose::vacation(vacation, &from, &envelope.sender, self.header(), self.stamp());
         let until = self.delivery.now.as_secs().saturating_add(vacation.period.unwrap_or(0));
         self.last.push(crate::plan::Step::Send(Sending {
@@ -428,7 +427,7 @@ impl<'a> Translator<'a> {
         }
         let owner = self.user_address();
         let asked = notification.notify.from.as_deref().filter(|from| address::parse(from).is_ok());
-        let from = asked.map_or_else(|| format!("<{}>", self.postmaster()), str::to_owned);
+        let from = asked.map_or_else(|| format!("<{}>", self.postmaster()), mailbox_field);
         let content = compose::notification(notification, &from, owner, self.header(), self.stamp());
         let recipients: Vec<_> = notification.mailto.recipients().cloned().collect();
         let shown: Vec<_> =
@@ -442,6 +441,14 @@ impl<'a> Translator<'a> {
             logged: format!("notify action: sent mail notification to {}", shown.join(", ")),
             ..Sending::default()
         }));
+    }
+}
+
+/// An address as a field takes it: with its display name, unless that would have to be encoded.
+fn mailbox_field(from: &str) -> String {
+    match address::parse(from) {
+        Ok(bare) if !from.is_ascii() => format!("<{bare}>"),
+        _ => from.to_owned(),
     }
 }
 
