@@ -14,6 +14,7 @@ fn flags_stand_in_names_and_dovecot_reads_them() {
     for number in 1..3 {
         let (code, said) = lab.deliver("anna@a.example", &message(number, ""));
         assert_eq!(code, 0, "{said}");
+        assert!(said.contains(&format!("msgid=<{number}@a.example>: saved mail to A.B")), "{said}");
     }
     let names: Vec<_> = lab.messages("A.B").iter().map(|path| path.to_string_lossy().into_owned()).collect();
     assert!(
