@@ -46,7 +46,7 @@ fn session(socket: &Path, sender: &str, messages: &[String]) -> Vec<String> {
     let stream = UnixStream::connect(socket).unwrap();
     stream.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
     let mut reader = BufReader::new(stream.try_clone().unwrap());
-    let mut say = |line: &str| (&stream).write_all(format!("{line}\r\n").as_bytes()).unwrap();
+    let say = |line: &str| (&stream).write_all(format!("{line}\r\n").as_bytes()).unwrap();
     let mut reply = || {
         let mut line = String::new();
         while {

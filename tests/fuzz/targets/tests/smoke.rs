@@ -59,12 +59,12 @@ fn header_and_body() {
 
 #[test]
 fn sieve_script() {
-    run("sieve_script", 10_000);
+    run("sieve_script", 3_000);
 }
 
 #[test]
 fn sieve_answer() {
-    run("sieve_answer", 20_000);
+    run("sieve_answer", 10_000);
 }
 
 #[test]
