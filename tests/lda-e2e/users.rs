@@ -26,6 +26,7 @@ fn exit_codes_are_dovecot_ldas() {
     assert_eq!(code(&lab, &["-d", "JOE"]), Some(0));
     assert_eq!(code(&lab, &["-d", "joe+x"]), Some(0));
     assert_eq!(code(&lab, &["-d", "nosuch"]), Some(67));
+    assert_eq!(code(&lab, &["-d", "../joe"]), Some(67));
     assert_eq!(code(&lab, &[]), Some(64), "root has to name the user");
     assert_eq!(code(&lab, &["-d", "joe", "more"]), Some(64));
     assert_eq!(code(&lab, &["-d", "joe", "-o", "first_valid_uid=6000"]), Some(75));

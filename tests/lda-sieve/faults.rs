@@ -84,8 +84,8 @@ fn sendmail_that_is_not_there_defers_redirects_only() {
 
 #[test]
 fn large_messages_are_seen_in_part_and_treated_as_a_whole() {
-    let lab = Lab::new("large", "");
-    lab.script("require [\"fileinto\",\"mailbox\",\"copy\",\"body\"]; if size :over 35M { fileinto :create \"Big\"; } if body :raw :contains \"at the end\" { discard; } redirect :copy \"x@y.example\";");
+    let lab = Lab::new("large", "extensions = [\"+editheader\"]");
+    lab.script("require [\"editheader\",\"fileinto\",\"mailbox\",\"copy\",\"body\"]; if size :over 35M { fileinto :create \"Big\"; } if body :raw :contains \"at the end\" { discard; } redirect :copy \"x@y.example\"; addheader \"X-New\" \"1\"; fileinto :create \"New\";");
     let line = format!("{}\n", "x".repeat(75));
     let text = format!("{}{}at the end\n", message(1, ""), line.repeat((40 << 20) / line.len()));
     let (code, said) = lab.deliver("anna@a.example", &text);
@@ -93,6 +93,47 @@ fn large_messages_are_seen_in_part_and_treated_as_a_whole() {
     let stored = lab.messages("Big");
     assert_eq!(stored.len(), 1, "{said}");
     assert_eq!(fs::metadata(&stored[0]).unwrap().len(), u64::try_from(text.len()).unwrap());
+    let new = fs::read(&lab.messages("New")[0]).unwrap();
+    assert!(new.starts_with(b"X-New: 1\n") && new.ends_with(text.as_bytes()), "the edited one is as whole");
     let sent = &lab.sent()[0].message;
     assert!(sent.ends_with("at the end\n") && sent.contains("Redirected-From"), "{said}");
+}
+
+/// A mount point that is unmounted again.
+struct Mounted(std::path::PathBuf);
+
+impl Drop for Mounted {
+    fn drop(&mut self) {
+        let _ = std::process::Command::new("umount").arg("-l").arg(&self.0).status();
+    }
+}
+
+#[test]
+fn a_home_without_room() {
+    let lab = Lab::new("full-home", "");
+    let conf = lab.scratch.file("lda.toml");
+    let mail = lab.scratch.file("mail");
+    fs::create_dir(&mail).unwrap();
+    chown(&mail, Some(USER), Some(USER)).unwrap();
+    let text = fs::read_to_string(&conf).unwrap();
+    fs::write(&conf, format!("mail_location = \"maildir:{}\"\n{text}", mail.display())).unwrap();
+    let size = format!("size=16k,uid={USER},gid={USER},mode=700");
+    let mounted = std::process::Command::new("mount")
+        .args(["-t", "tmpfs", "-o", &size, "tmpfs"])
+        .arg(&lab.home)
+        .status();
+    assert!(mounted.unwrap().success(), "tmpfs cannot be mounted");
+    let _mounted = Mounted(lab.home.clone());
+    lab.script("require [\"vacation\",\"copy\"]; vacation \"away\"; redirect :copy \"x@y.example\";");
+    lab.own(&lab.home.join("rest"), &"x".repeat(12 << 10));
+    let stored = || fs::read_dir(mail.join("new")).map_or(0, Iterator::count);
+    let (code, said) = lab.deliver("anna@a.example", &message(1, ""));
+    assert_eq!((code, stored()), (0, 1), "{said}");
+    assert!(said.contains("No space left"), "{said}");
+    let to: Vec<_> = lab.sent().iter().map(|sent| sent.arguments.last().unwrap().clone()).collect();
+    assert!(to.contains(&"x@y.example".to_owned()), "redirects go: {said}");
+    lab.script("broken");
+    let (code, said) = lab.deliver("anna@a.example", &message(2, ""));
+    assert_eq!((code, stored()), (0, 2), "{said}");
+    assert!(said.contains("line 1: error") || said.contains("No space left"), "{said}");
 }

@@ -14,6 +14,7 @@ fn flags_stand_in_names_and_dovecot_reads_them() {
     for number in 1..3 {
         let (code, said) = lab.deliver("anna@a.example", &message(number, ""));
         assert_eq!(code, 0, "{said}");
+        assert!(said.contains(&format!("msgid=<{number}@a.example>: saved mail to A.B")), "{said}");
     }
     let names: Vec<_> = lab.messages("A.B").iter().map(|path| path.to_string_lossy().into_owned()).collect();
     assert!(
@@ -52,12 +53,17 @@ fn flags_stand_in_names_and_dovecot_reads_them() {
 #[test]
 fn edited_headers_are_stored() {
     let lab = Lab::new("editheader", "extensions = [\"+editheader\"]");
-    lab.script("require [\"editheader\",\"fileinto\",\"mailbox\"]; keep; addheader \"X-New\" \"yes\"; deleteheader \"Subject\"; fileinto :create \"A\";");
+    lab.script("require [\"editheader\",\"copy\",\"fileinto\",\"mailbox\"]; keep; addheader \"X-New\" \"yes\"; deleteheader \"Subject\"; fileinto :create \"A\"; redirect :copy \"x@y.example\";");
     let (code, said) = lab.deliver("anna@a.example", &message(1, ""));
     assert_eq!(code, 0, "{said}");
     let inbox = fs::read_to_string(&lab.messages("")[0]).unwrap();
     assert_eq!(inbox, message(1, ""), "kept before it was edited");
     let edited = fs::read_to_string(&lab.messages("A")[0]).unwrap();
+    let sent = &lab.sent()[0].message;
+    assert!(
+        sent.contains("X-New: yes\n") && !sent.contains("Subject") && sent.ends_with("\n\nbody 1\n"),
+        "{sent}"
+    );
     assert_eq!(edited, format!("X-New: yes\n{}", message(1, "").replace("Subject: number 1\n", "")));
 }
 

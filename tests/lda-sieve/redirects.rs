@@ -1,7 +1,12 @@
 //! Redirects: what is sent, to whom, how often, and not in circles.
 
+use std::collections::BTreeMap;
 use std::fs;
+use std::io::Write as _;
 use std::os::unix::fs::PermissionsExt as _;
+use std::process::Stdio;
+use std::thread;
+use std::time::Duration;
 
 use crate::lab::{Lab, message};
 
@@ -87,4 +92,57 @@ fn the_sender_of_redirects() {
     assert_eq!(lab.deliver("", &message(2, "")).0, 0);
     let senders: Vec<_> = lab.sent().iter().map(|sent| sent.arguments[2].clone()).collect();
     assert_eq!(senders, ["forward@b.example", "<>"], "bounces stay bounces");
+}
+
+/// Deliveries that are killed at some moment and tried again: 40 of them, with `LONG=1` 400.
+#[test]
+fn kills_lose_nothing_and_cut_nothing() {
+    let lab = Lab::new("kills", "");
+    lab.script("require [\"copy\",\"fileinto\",\"mailbox\"]; redirect :copy \"one@y.example\"; fileinto :create \"A\"; keep;");
+    lab.sendmail("sleep 0.01\nexit 0");
+    let count = if std::env::var_os("LONG").is_some() { 400 } else { 40 };
+    let long = "x".repeat(70) + "\n";
+    for number in 0..count {
+        let text = format!("{}{}the end\n", message(number, ""), long.repeat(2000));
+        let mut child = lab
+            .command()
+            .args(["-f", "anna@a.example", "-r", "joe@b.example"])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let mut stdin = child.stdin.take().unwrap();
+        let writer = {
+            let text = text.clone();
+            thread::spawn(move || drop(stdin.write_all(text.as_bytes())))
+        };
+        thread::sleep(Duration::from_millis(u64::try_from(number * 7 % 61).unwrap()));
+        // It may have ended by itself.
+        let _ = child.kill();
+        let _ = child.wait();
+        writer.join().unwrap();
+        // What the killed one held is let go a moment later; Postfix would come again too.
+        let delivered = (0..10).any(|_| {
+            let (code, said) = lab.deliver("anna@a.example", &text);
+            assert!(code == 0 || said.contains("in progress"), "{said}");
+            thread::sleep(Duration::from_millis(if code == 0 { 0 } else { 50 }));
+            code == 0
+        });
+        assert!(delivered);
+    }
+    thread::sleep(Duration::from_millis(300));
+    let mut sent: BTreeMap<String, usize> = BTreeMap::new();
+    for one in lab.sent() {
+        assert!(one.message.ends_with("\nthe end\n"), "a message was cut");
+        let id = one.message.lines().find(|line| line.starts_with("Message-ID")).unwrap();
+        *sent.entry(id.to_owned()).or_default() += 1;
+    }
+    assert_eq!(sent.len(), count, "each was redirected");
+    let twice = sent.values().filter(|times| **times > 1).count();
+    println!("{count} kills: {twice} redirected twice");
+    assert_eq!(twice, 0, "what sends outlives the kill, and notes it");
+    for folder in ["", "A"] {
+        assert_eq!(lab.messages(folder).len(), count, "each is in {folder:?} once");
+    }
 }

@@ -182,5 +182,8 @@ fn optional(text: Option<&str>) -> String {
 /// A JSON string (RFC 8259 §7).
 #[must_use]
 pub fn string(text: &str) -> String {
-    serde_json::Value::from(text).to_string()
+    let json = serde_json::Value::from(text).to_string();
+    // JSON lets DEL and the controls behind ASCII stand as they are; terminals obey them.
+    let escaped = |c: char| if c.is_control() { format!("\\u{:04x}", u32::from(c)) } else { c.to_string() };
+    if json.chars().any(char::is_control) { json.chars().map(escaped).collect() } else { json }
 }

@@ -17,6 +17,9 @@ pub const MAX_MESSAGE: u64 = 32 << 20;
 /// What a script may take besides the message and what is made of it.
 const MEMORY: u64 = 256 << 20;
 
+/// What stands for no limit of time; no mail server waits for so long.
+const NO_LIMIT: Duration = Duration::from_secs(86_400);
+
 /// Who is the sender of redirected mail (Pigeonhole's sieve_redirect_envelope_from).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum RedirectFrom {
@@ -90,7 +93,10 @@ pub fn of(settings: &Settings, user: &User, service: &str) -> Result<Options, St
         },
         limits: Limits::default(),
         confines: Confines {
-            cpu: Duration::from_secs(seconds("sieve_max_cpu_time", sieve.max_cpu_time)?),
+            cpu: match seconds("sieve_max_cpu_time", sieve.max_cpu_time)? {
+                0 => NO_LIMIT,
+                limit => Duration::from_secs(limit),
+            },
             memory: MEMORY,
         },
         max_script_size: sieve.max_script_size,

@@ -52,14 +52,17 @@ fn converse(said: &[u8], cut: usize) -> (Vec<u8>, Vec<Vec<u8>>) {
                 let answer = if mailbox.local.starts_with('n') { Err(missing) } else { Ok(()) };
                 session.recipient(answer, &mut out);
             }
-            Step::Begin => assert!(body.replace(Vec::new()).is_none(), "a message within a message"),
+            Step::Begin => {
+                assert!(body.replace(Vec::new()).is_none(), "a message within a message");
+                // Some messages cannot be stored.
+                if session.envelope().is_some_and(|envelope| envelope.recipients.len() == 3) {
+                    session.fail(Reply::TEMPORARY);
+                }
+            }
             Step::Body(bytes) => {
                 let body = body.as_mut().expect("a body has a beginning");
                 body.extend_from_slice(bytes);
                 assert!(body.len() as u64 <= LARGEST, "larger than allowed");
-                if body.starts_with(b"F") {
-                    session.fail(Reply::TEMPORARY);
-                }
             }
             Step::Discard => {
                 assert!(body.take().is_some(), "nothing to discard");

@@ -59,12 +59,12 @@ fn header_and_body() {
 
 #[test]
 fn sieve_script() {
-    run("sieve_script", 10_000);
+    run("sieve_script", 3_000);
 }
 
 #[test]
 fn sieve_answer() {
-    run("sieve_answer", 20_000);
+    run("sieve_answer", 10_000);
 }
 
 #[test]
@@ -98,28 +98,8 @@ fn passwd_file() {
 }
 
 #[test]
-fn delivered_message() {
-    run("delivered_message", 5_000);
-}
-
-#[test]
-fn lda_configuration() {
-    run("lda_configuration", 1_000);
-}
-
-#[test]
-fn place() {
-    run("place", 20_000);
-}
-
-#[test]
-fn userdb_reply() {
-    run("userdb_reply", 20_000);
-}
-
-#[test]
 fn lmtp_session() {
-    run("lmtp_session", 20_000);
+    run("lmtp_session", 5_000);
 }
 
 #[test]
