@@ -3,7 +3,7 @@
 //!
 //! A first attempt of (client network, sender, recipient) is delayed; a retry after the delay passes, and
 //! the three are known from then on. Clients, and domains that a client sends for, that have passed often
-//! enough are not asked any more. [`subject`] makes the keys, [`whitelist`] knows who is never asked, and
+//! enough are not asked any more. `subject` makes the keys, `whitelist` knows who is never asked, and
 //! [`Greylist::decide`] gives the verdict with the records to write.
 
 mod record;

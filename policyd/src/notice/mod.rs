@@ -150,7 +150,7 @@ impl Notices {
         }
     }
 
-    /// Runs the program of a step (`RUN`), once per incident, which is over after [`RUN_QUIET`]. Never waits.
+    /// Runs the program of a step (`RUN`), once per incident, which is over after `RUN_QUIET`. Never waits.
     pub fn run(&self, command: &[String], refusal: &Refusal) {
         // Programs have a place of their own in the table of incidents, after all notices.
         let new = self.incidents.lock().unwrap_or_else(PoisonError::into_inner).begins(
