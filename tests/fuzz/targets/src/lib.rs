@@ -9,6 +9,7 @@ mod data_set;
 mod dkim;
 mod fields;
 mod lda;
+mod lmtp;
 mod packets;
 mod sieve;
 
@@ -18,6 +19,7 @@ pub use data_set::data_set;
 pub use dkim::{header_and_body, key_record, signature, tag_list};
 pub use fields::{address, authres};
 pub use lda::{delivered_message, lda_configuration, place, userdb_reply};
+pub use lmtp::lmtp_session;
 pub use packets::packets;
 pub use sieve::{sieve_answer, sieve_script};
 
@@ -25,7 +27,7 @@ pub use sieve::{sieve_answer, sieve_script};
 pub type Target = (&'static str, fn(&[u8]));
 
 /// All targets.
-pub const TARGETS: [Target; 22] = [
+pub const TARGETS: [Target; 23] = [
     ("packets", packets),
     ("tag_list", tag_list),
     ("signature", signature),
@@ -46,6 +48,7 @@ pub const TARGETS: [Target; 22] = [
     ("place", place),
     ("lda_configuration", lda_configuration),
     ("userdb_reply", userdb_reply),
+    ("lmtp_session", lmtp_session),
     ("sieve_script", sieve_script),
     ("sieve_answer", sieve_answer),
 ];

@@ -98,6 +98,11 @@ fn passwd_file() {
 }
 
 #[test]
+fn lmtp_session() {
+    run("lmtp_session", 5_000);
+}
+
+#[test]
 fn auth_configuration() {
     run("auth_configuration", 1_000);
 }
