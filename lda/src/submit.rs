@@ -2,6 +2,8 @@
 //!
 //! The message is complete in a file without a name before sendmail starts. Were it written into a pipe, sendmail would
 //! take the end of a killed delivery for the end of the message, and send half of it.
+//!
+//! Holds one `unsafe` block: what the child does before it becomes sendmail.
 
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom, Write};
@@ -42,7 +44,8 @@ pub fn submit(
     let failed = |what: String| format!("sendmail {}: {what}", sendmail.display());
     let file = complete(content).map_err(|error| failed(format!("cannot hold the message: {error}")))?;
     let deadline = monotonic_now() + timeout;
-    let mut child = Command::new(sendmail)
+    let mut command = Command::new(sendmail);
+    command
         .args(["-i", "-f", if sender.is_empty() { "<>" } else { sender }, "--"])
         .args(recipients)
         .env_clear()
@@ -51,9 +54,13 @@ pub fn submit(
         .process_group(0)
         .stdin(Stdio::from(file))
         .stdout(Stdio::null())
-        .stderr(Stdio::piped())
-        .spawn()
-        .map_err(|error| failed(error.to_string()))?;
+        .stderr(Stdio::piped());
+    #[allow(unsafe_code, reason = "the child has to give up root between fork and exec")]
+    // SAFETY: the function makes system calls only, as what runs between fork and exec must.
+    unsafe {
+        command.pre_exec(crate::credentials::give_up_root);
+    }
+    let mut child = command.spawn().map_err(|error| failed(error.to_string()))?;
     let stderr = child.stderr.take();
     match wait(&mut child, deadline) {
         Ok(status) if status.success() => Ok(()),

@@ -98,6 +98,11 @@ fn passwd_file() {
 }
 
 #[test]
+fn lmtp_session() {
+    run("lmtp_session", 5_000);
+}
+
+#[test]
 fn auth_configuration() {
     run("auth_configuration", 1_000);
 }
@@ -120,6 +125,21 @@ fn lda_configuration() {
 #[test]
 fn userdb_reply() {
     run("userdb_reply", 40_000);
+}
+
+#[test]
+fn policy_requests() {
+    run("policy_requests", 30_000);
+}
+
+#[test]
+fn policy_configuration() {
+    run("policy_configuration", 1_000);
+}
+
+#[test]
+fn policy_state() {
+    run("policy_state", 40_000);
 }
 
 /// Every target has a test above and seeds in its folder, and no folder is left over.
