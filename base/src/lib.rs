@@ -7,6 +7,7 @@
 
 pub mod clock;
 pub mod config;
+pub mod country;
 pub mod dovecot;
 pub mod exit;
 pub mod line;

@@ -8,6 +8,7 @@ pub mod bounce;
 pub mod check_user;
 pub mod cli;
 pub mod config;
+pub mod credentials;
 pub mod envelope;
 pub mod lmtp;
 pub mod location;

@@ -4,6 +4,8 @@
 //! the quota forbids it; then what the script wants sent is sent. Only when all of it is done has the message been
 //! delivered. Whatever fails before that is taken back.
 
+use std::os::unix::fs::FileExt;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::config::Settings;
@@ -157,6 +159,7 @@ fn place(
                     delivery.now,
                 );
                 copy.write(boxes, content)?;
+                rest(message, store.rest_at, |piece| copy.write(boxes, piece))?;
                 Some(copy.finish(boxes)?)
             }
             None => None,
@@ -190,6 +193,28 @@ fn place(
             report::warning(delivery, facts, &format!("save failed to {}: {error}", store.mailbox));
             Err(Outcome::internal())
         }
+    }
+}
+
+/// What follows a place in the message's file, piece by piece.
+fn rest(
+    message: &Message,
+    from: Option<u64>,
+    mut take: impl FnMut(&[u8]) -> Result<(), StoreError>,
+) -> Result<(), StoreError> {
+    let Some(mut at) = from else { return Ok(()) };
+    let mut piece = vec![0; 64 * 1024];
+    loop {
+        let length = message.file().read_at(&mut piece, at).map_err(|error| StoreError::Io {
+            call: "pread",
+            path: PathBuf::from("tmp"),
+            error,
+        })?;
+        if length == 0 {
+            return Ok(());
+        }
+        take(piece.get(..length).unwrap_or_default())?;
+        at += u64::try_from(length).unwrap_or(0);
     }
 }
 

@@ -29,8 +29,10 @@ pub struct Store {
     pub marks: Marks,
     /// Create the folder, whatever `lda_mailbox_autocreate` says (`fileinto :create`).
     pub create: bool,
-    /// The whole message when a script has changed it; with LF or CR LF at the ends of lines.
+    /// The beginning of the message when a script has changed it; with LF or CR LF at the ends of lines.
     pub content: Option<Vec<u8>>,
+    /// Where the message that is delivered goes on behind `content`, as a byte of its file; `None`: not at all.
+    pub rest_at: Option<u64>,
 }
 
 /// A message that is sent.

@@ -75,7 +75,8 @@ fn say(text: &str) {
 
 fn check(invocation: &Invocation) -> u8 {
     match load(invocation) {
-        Ok(loaded) => {
+        Ok(mut loaded) => {
+            loaded.check();
             say(&loaded.report.to_string());
             if loaded.report.has_errors() { exit::CONFIG } else { 0 }
         }
@@ -270,7 +271,9 @@ fn receive(
     let mut piece = vec![0; PIECE];
     let first = fill(input.as_mut(), &mut piece)?;
     let bytes = piece.get(..first).unwrap_or_default();
-    let (skipped, from) = message::from_line(bytes).unwrap_or((0, b""));
+    // A line that does not end here is none of mbox.
+    let line = message::from_line(bytes).filter(|(length, _)| *length < PIECE || bytes.ends_with(b"\n"));
+    let (skipped, from) = line.unwrap_or((0, b""));
     let bytes = bytes.get(skipped..).unwrap_or_default();
     let envelope = envelope(settings, options, environment, user, bytes, from);
     // Whatever tells two deliveries of one message apart.

@@ -1,24 +1,32 @@
 //! Hands a message to sendmail(1): an argument vector and no shell, a clean environment, a bounded time.
+//!
+//! Holds one `unsafe` block: what the child does before it becomes sendmail.
+//!
+//! The message is complete in a file without a name before sendmail starts. Were it written into a pipe, sendmail would
+//! take the end of a killed delivery for the end of the message, and send half of it.
 
-use std::io::{self, Read, Write};
+use std::fs::File;
+use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::fs::OpenOptionsExt;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::Path;
-use std::process::{Child, ChildStderr, ChildStdin, Command, ExitStatus, Stdio};
+use std::process::{Child, ChildStderr, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use base::clock::monotonic_now;
 use base::log::escaped;
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::memfd::{MFdFlags, memfd_create};
 use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
 use rustix::process::{PidfdFlags, pidfd_open};
 
 /// How long sendmail may take for one message.
 pub const TIMEOUT: Duration = Duration::from_secs(60);
-/// Bytes that are written at a time.
-const PIECE: usize = 64 * 1024;
+/// A message up to this size waits in memory, a larger one on disk.
+const IN_MEMORY: usize = 1 << 20;
 /// What is kept of what sendmail says when it fails.
 const LAST_WORDS: usize = 300;
 
@@ -33,27 +41,28 @@ pub fn submit(
     content: &mut dyn Read,
     timeout: Duration,
 ) -> Result<(), String> {
-    let deadline = monotonic_now() + timeout;
     let failed = |what: String| format!("sendmail {}: {what}", sendmail.display());
-    let mut child = Command::new(sendmail)
+    let file = complete(content).map_err(|error| failed(format!("cannot hold the message: {error}")))?;
+    let deadline = monotonic_now() + timeout;
+    let mut command = Command::new(sendmail);
+    command
         .args(["-i", "-f", if sender.is_empty() { "<>" } else { sender }, "--"])
         .args(recipients)
         .env_clear()
         .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")
         .current_dir("/")
         .process_group(0)
-        .stdin(Stdio::piped())
+        .stdin(Stdio::from(file))
         .stdout(Stdio::null())
-        .stderr(Stdio::piped())
-        .spawn()
-        .map_err(|error| failed(error.to_string()))?;
-    let (stdin, stderr) = (child.stdin.take(), child.stderr.take());
-    let (Some(stdin), Some(stderr)) = (stdin, stderr) else {
-        end(&mut child);
-        return Err(failed("has no standard input".to_owned()));
-    };
-    let outcome = feed(stdin, content, deadline).and_then(|()| wait(&mut child, deadline));
-    match outcome {
+        .stderr(Stdio::piped());
+    #[allow(unsafe_code, reason = "the child has to give up root between fork and exec")]
+    // SAFETY: the function makes system calls only, as what runs between fork and exec must.
+    unsafe {
+        command.pre_exec(crate::credentials::give_up_root);
+    }
+    let mut child = command.spawn().map_err(|error| failed(error.to_string()))?;
+    let stderr = child.stderr.take();
+    match wait(&mut child, deadline) {
         Ok(status) if status.success() => Ok(()),
         Ok(status) => Err(failed(format!("{}{}", ended(status), words(stderr)))),
         Err(error) => {
@@ -67,38 +76,25 @@ pub fn submit(
     }
 }
 
-/// Writes the message. A program that ends without reading all of it says by its status what that means.
-fn feed(mut stdin: ChildStdin, content: &mut dyn Read, deadline: Instant) -> io::Result<()> {
-    nonblocking(stdin.as_fd())?;
-    let mut buffer = vec![0; PIECE];
-    loop {
-        let length = match content.read(&mut buffer) {
-            Ok(0) => return Ok(()),
-            Ok(length) => length,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-            // What was read so far must not go out as if it were the message.
-            Err(error) => return Err(io::Error::other(format!("the message cannot be read: {error}"))),
-        };
-        let mut piece = buffer.get(..length).unwrap_or_default();
-        while !piece.is_empty() {
-            match stdin.write(piece) {
-                Ok(written) => piece = piece.get(written..).unwrap_or_default(),
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    ready(stdin.as_fd(), PollFlags::POLLOUT, deadline)?;
-                }
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {
-                    return if drained(content)? { Ok(()) } else { Err(error) };
-                }
-                Err(error) => return Err(error),
-            }
-        }
-    }
+/// All of the message in a file that nobody else sees.
+fn complete(content: &mut dyn Read) -> io::Result<File> {
+    let mut beginning = Vec::new();
+    let limit = u64::try_from(IN_MEMORY).unwrap_or(u64::MAX);
+    content.take(limit).read_to_end(&mut beginning)?;
+    let mut file =
+        if beginning.len() < IN_MEMORY { in_memory()? } else { on_disk().or_else(|_none| in_memory())? };
+    file.write_all(&beginning)?;
+    io::copy(content, &mut file)?;
+    file.seek(SeekFrom::Start(0))?;
+    Ok(file)
 }
 
-/// Whether nothing is left to be read, so that no reader was cheated of anything.
-fn drained(content: &mut dyn Read) -> io::Result<bool> {
-    Ok(content.read(&mut [0])? == 0)
+fn in_memory() -> io::Result<File> {
+    memfd_create(c"message", MFdFlags::MFD_CLOEXEC).map(File::from).map_err(Into::into)
+}
+
+fn on_disk() -> io::Result<File> {
+    File::options().read(true).write(true).mode(0o600).custom_flags(nix::libc::O_TMPFILE).open("/var/tmp")
 }
 
 fn wait(child: &mut Child, deadline: Instant) -> io::Result<ExitStatus> {
@@ -146,7 +142,8 @@ fn ended(status: ExitStatus) -> String {
 }
 
 /// What it said on standard error, as far as that is there already.
-fn words(mut stderr: ChildStderr) -> String {
+fn words(stderr: Option<ChildStderr>) -> String {
+    let Some(mut stderr) = stderr else { return String::new() };
     let mut said = vec![0; LAST_WORDS];
     let length = nonblocking(stderr.as_fd()).and_then(|()| stderr.read(&mut said)).unwrap_or(0);
     said.truncate(length);
@@ -177,7 +174,7 @@ mod tests {
     fn arguments_environment_and_content_arrive() {
         let directory = tempfile::tempdir().unwrap();
         let path = program(directory.path(), "printf '%s\\n' \"$@\" > args; env | sort > env; cat > mail");
-        let mail = b"x".repeat(1 << 20);
+        let mail = b"x".repeat(3 << 20);
         sent(&path, &mail, Duration::from_secs(20)).unwrap();
         let read = |name: &str| fs::read(directory.path().join(name)).unwrap();
         assert_eq!(read("mail"), mail);
@@ -188,11 +185,11 @@ mod tests {
     #[test]
     fn failures_are_told() {
         let directory = tempfile::tempdir().unwrap();
-        let big = b"x".repeat(1 << 20);
+        let big = b"x".repeat((1 << 20) + 1);
         let within = Duration::from_millis(400);
         for (script, says) in [
             ("cat > /dev/null; echo 'no room' >&2; exit 75", "exited with status 75: no room"),
-            ("exit 0", "Broken pipe"),
+            ("exit 67", "exited with status 67"),
             ("cat > /dev/null; kill -9 $$", "signal 9"),
             ("sleep 100", "not done within"),
             ("cat > /dev/null; exec sleep 100", "not done within"),
@@ -218,9 +215,10 @@ mod tests {
             }
         }
         let directory = tempfile::tempdir().unwrap();
-        let path = program(directory.path(), "cat > mail; sleep 100");
+        let path = program(directory.path(), "cat > mail");
         let recipients = ["a@b.example".to_owned()];
         let error = submit(&path, "", &recipients, &mut Broken(false), TIMEOUT).unwrap_err();
-        assert!(error.contains("cannot be read"), "{error}");
+        assert!(error.contains("cannot hold the message: EIO"), "{error}");
+        assert!(!directory.path().join("mail").exists());
     }
 }

@@ -11,6 +11,7 @@ use crate::clock::{Clock, Reading, boot_number, nanos};
 use crate::config::Settings;
 use crate::config::settings::StoreDriver;
 use crate::decide::Plan;
+use crate::equipment::{Equipment, places};
 use crate::limiter::{Moment, SECOND};
 use crate::limits::Limits;
 use crate::messages::{Ended, Messages, ServiceId, written};
@@ -66,6 +67,8 @@ pub struct Shared {
     pub books: Mutex<Books>,
     /// The store that other machines share, if that is the one.
     pub remote: Option<Arc<dyn Remote>>,
+    /// Redis, greylisting, notices, places.
+    pub equipment: Equipment,
     /// Figures.
     pub metrics: Metrics,
     /// When it was said last that something could not be counted, in seconds.
@@ -88,7 +91,8 @@ impl Books {
     /// A sentence when the store cannot be opened.
     pub fn open(settings: &Settings) -> Result<Self, String> {
         let store: Box<dyn Local> = match &settings.store.driver {
-            StoreDriver::Memory => Box::new(Memory::new()),
+            // Of Redis only names and the clock are here.
+            StoreDriver::Memory | StoreDriver::Redis(_) => Box::new(Memory::new()),
             StoreDriver::File { path } => Box::new(File::open(path).map_err(|error| error.to_string())?),
         };
         let zone = Zone::named(settings.timezone.as_deref())?;
@@ -154,6 +158,7 @@ impl Books {
             for wrong in limits.follow_lists() {
                 log::error!("{wrong}");
             }
+            shared.equipment.tick();
             if shared.remote.is_none() {
                 limits.set_raises(&self.store.raises(system::unix_now()));
             }
@@ -235,7 +240,9 @@ impl Shared {
     /// A sentence when the store cannot be opened.
     pub fn new(settings: Settings) -> Result<Self, String> {
         let mut books = Books::open(&settings)?;
-        let limits = limits(&settings, 1, &mut books);
+        let equipment = Equipment::new(&settings)?;
+        let remote = equipment.redis.clone().map(|redis| redis as Arc<dyn Remote>);
+        let limits = limits(&settings, 1, &mut books)?;
         let now = books.moment().now;
         if let Some(text) = books.store.noted(MESSAGES) {
             written::read(&text, &limits, &mut books.messages, now);
@@ -244,7 +251,8 @@ impl Shared {
             limits: ArcSwap::from_pointee(limits),
             settings: ArcSwap::from_pointee(settings),
             books: Mutex::new(books),
-            remote: None,
+            remote,
+            equipment,
             metrics: Metrics::new(),
             complained: AtomicU64::new(0),
         })
@@ -260,7 +268,8 @@ impl Shared {
         books.clock.set_zone(zone);
         books.messages.set_timeout(settings.server.reservation_timeout);
         let generation = self.limits.load().generation.wrapping_add(1);
-        let limits = limits(&settings, generation, &mut books);
+        let limits = limits(&settings, generation, &mut books)?;
+        self.equipment.reconfigure(&settings)?;
         self.limits.store(Arc::new(limits));
         self.settings.store(Arc::new(settings));
         Ok(())
@@ -275,6 +284,11 @@ impl Shared {
                 self.remote.as_ref().map_or_else(|| books.store.figures(), |remote| remote.figures());
             self.metrics.state(&figures, books.messages.len());
         }
+        let equipment = &self.equipment;
+        let redis = equipment.redis.as_ref().map(|redis| redis.state());
+        let notices = equipment.notices.load().as_ref().map(|notices| notices.figures()).unwrap_or_default();
+        let counts = equipment.counts();
+        self.metrics.equipment(redis, [notices.begun, notices.dropped, notices.failed], counts);
         self.metrics.text()
     }
 
@@ -290,13 +304,15 @@ impl Shared {
     }
 }
 
-fn limits(settings: &Settings, generation: u32, books: &mut Books) -> Limits {
+fn limits(settings: &Settings, generation: u32, books: &mut Books) -> Result<Limits, String> {
+    let places = places(&settings.geo)?;
     let mut id = |name: &str| -> LimitId { books.store.limit(name) };
-    let limits = Limits::new(settings, generation, &mut id);
+    let mut limits = Limits::new(settings, generation, &mut id);
+    limits.places = places;
     let at = books.moment();
     books.store.in_force(&limits.rules(), &at);
     limits.set_raises(&books.store.raises(system::unix_now()));
-    limits
+    Ok(limits)
 }
 
 /// Where sockets are, for comparing configurations.

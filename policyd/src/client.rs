@@ -39,7 +39,7 @@ enum Read {
     /// Answers may be in `out`.
     Answered,
     /// The store takes a while.
-    Waiting(Box<Waiting>),
+    Waiting(Waiting),
     /// The client has closed the connection.
     Gone,
     /// The client sent something else than requests.
@@ -112,7 +112,8 @@ impl Client {
                     Read::Waiting(waiting) => {
                         let service = Arc::clone(&self.service);
                         let _busy = Busy::new(&service.busy);
-                        Box::pin(pipeline::finish(&service.shared, waiting, &mut self.out)).await;
+                        let Self { connection, out, .. } = self;
+                        Box::pin(pipeline::finish(&service.shared, connection, waiting, out)).await;
                         service.answered.fetch_add(1, Ordering::Relaxed);
                         if let Err(why) = self.write().await {
                             return why;

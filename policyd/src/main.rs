@@ -16,8 +16,10 @@ use policyd::active::{Shared, sockets};
 use policyd::cli::{self, Invocation, Task};
 use policyd::client::Service;
 use policyd::config::{self, Loaded, Settings};
+use policyd::control::server::Admins;
 use policyd::lists;
 use policyd::server::{self, Listeners};
+use policyd::tools;
 
 /// The longest configuration that is read.
 const LONGEST_CONFIG: u64 = 16 * 1024 * 1024;
@@ -55,12 +57,23 @@ fn run(invocation: &Invocation) -> Result<u8, Failure> {
             drop(std::io::stdout().write_all(text.as_bytes()));
             Ok(0)
         }
-        Task::Check => {
+        Task::Check { postfix } => {
             let mut loaded = load(&invocation.config)?;
             loaded.check();
+            if let (Some(settings), Some(folder)) = (&loaded.settings, postfix) {
+                let found = tools::check_postfix(settings, folder.as_deref());
+                loaded.report.append(found.map_err(|error| (exit::UNAVAILABLE, error))?);
+            }
             show(&loaded.report);
             Ok(if loaded.report.has_errors() { exit::CONFIG } else { 0 })
         }
+        Task::Ask { question, socket, json } => {
+            // Who may ask need not be able to read the configuration.
+            let named = || load(&invocation.config).ok()?.settings?.control.map(|control| control.socket);
+            let socket = socket.clone().or_else(named).unwrap_or_else(|| tools::CONTROL.into());
+            print(&tools::ask_service(&socket, question, *json)?)
+        }
+        Task::Import { from, path } => print(&tools::import_file(*from, path)?),
         Task::Run => {
             let loaded = load(&invocation.config)?;
             show(&loaded.report);
@@ -70,6 +83,11 @@ fn run(invocation: &Invocation) -> Result<u8, Failure> {
             start(settings, &invocation.config).map(|()| 0)
         }
     }
+}
+
+fn print(text: &str) -> Result<u8, Failure> {
+    std::io::stdout().write_all(text.as_bytes()).map_err(|error| (exit::OSERR, error.to_string()))?;
+    Ok(0)
 }
 
 fn load(path: &Path) -> Result<Loaded, Failure> {
@@ -170,6 +188,17 @@ fn listeners(mut handed_over: Vec<Listener>, settings: &Settings) -> Result<List
                 .map_err(|error| (exit::UNAVAILABLE, format!("cannot listen for the metrics: {error}")))?,
         );
     }
+    if let Some(control) = &settings.control {
+        let mut names = control.admins.clone();
+        names.extend(settings.run_as.as_deref().and_then(|user| user.split(':').next()).map(str::to_owned));
+        let admins = Admins::named(&names).map_err(|error| (exit::CONFIG, error))?;
+        // It must not matter whether others may connect: they are told by their user id.
+        let mode = if control.admins.is_empty() { 0o660 } else { 0o666 };
+        let address = Address::Unix(control.socket.clone());
+        let listener = listen::open_for(&address, Access { mode, uid: None, gid: None });
+        let listener = listener.map_err(|error| (exit::UNAVAILABLE, format!("control socket: {error}")))?;
+        listeners.control = Some((listener, admins));
+    }
     Ok(listeners)
 }
 
@@ -250,6 +279,12 @@ fn needs_restart(old: &Settings, new: &Settings) -> Vec<&'static str> {
     let mut names = Vec::new();
     if (sockets(old), &old.socket) != (sockets(new), &new.socket) {
         names.push("listen or socket_mode, socket_user, socket_group");
+    }
+    if old.control != new.control {
+        names.push("[control]");
+    }
+    if old.greylist.is_none() && new.greylist.is_some() {
+        names.push("[greylist]");
     }
     if old.metrics != new.metrics {
         names.push("[metrics]");

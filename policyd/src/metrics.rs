@@ -11,7 +11,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 
-use crate::store::Figures;
+use crate::store::{Figures, redis};
 
 /// All figures of the service.
 pub struct Metrics {
@@ -30,12 +30,28 @@ pub struct Metrics {
     write_errors: Followed,
     written: Gauge,
     messages: Gauge,
+    /// Whether a shared store answers; 1 for one of this process.
+    store_connected: Gauge,
+    store_hosts: Gauge,
+    store_failures: Followed,
+    store_alone: Followed,
+    /// Notices begun, dropped, failed.
+    notices: [Followed; 3],
+    /// What has become of attempts.
+    greylist: [Followed; 5],
 }
+
+/// What has become of attempts at greylisting, in this order.
+const GREYLIST: [&str; 5] = ["new", "early", "waited", "known", "unplaced"];
+/// What has become of notices, in this order.
+const NOTICES: [&str; 3] = ["begun", "dropped", "failed"];
 
 /// A counter that goes up with a count that is kept elsewhere.
 #[derive(Default)]
 struct Followed {
     counter: Counter,
+    /// The counter in its stead, of a family.
+    also: std::sync::OnceLock<Counter>,
     last: AtomicU64,
 }
 
@@ -43,7 +59,7 @@ impl Followed {
     /// The count is `now`. One that is lower than before was read earlier by another scrape.
     fn follow(&self, now: u64) {
         let before = self.last.fetch_max(now, Ordering::Relaxed);
-        self.counter.inc_by(now.saturating_sub(before));
+        self.also.get().unwrap_or(&self.counter).inc_by(now.saturating_sub(before));
     }
 }
 
@@ -125,6 +141,12 @@ impl Metrics {
             write_errors: Followed::default(),
             written: Gauge::default(),
             messages: Gauge::default(),
+            store_connected: Gauge::default(),
+            store_hosts: Gauge::default(),
+            store_failures: Followed::default(),
+            store_alone: Followed::default(),
+            notices: Default::default(),
+            greylist: Default::default(),
             registry,
         };
         metrics.registered()
@@ -160,6 +182,25 @@ impl Metrics {
             self.written.clone(),
         );
         to.register("messages", "Messages under way or remembered", self.messages.clone());
+        let connected = self.store_connected.clone();
+        to.register("store_connected", "Whether the store answers; 0 while a shared one is away", connected);
+        to.register("store_hosts", "Hosts that share the limits", self.store_hosts.clone());
+        let failures = self.store_failures.counter.clone();
+        to.register("store_failures", "Questions that a shared store did not answer in time", failures);
+        let alone = self.store_alone.counter.clone();
+        to.register("store_alone", "Questions decided by this host's share", alone);
+        for (all, words, name, help) in [
+            (self.notices.as_slice(), NOTICES.as_slice(), "notices", "Notices of incidents"),
+            (self.greylist.as_slice(), GREYLIST.as_slice(), "greylist", "Attempts at greylisting"),
+        ] {
+            let family = Family::<State, Counter>::default();
+            to.register(name, help, family.clone());
+            for (one, word) in all.iter().zip(words) {
+                // Each counter is both in the family and here.
+                let counter = family.get_or_create(&State(word)).clone();
+                drop(one.also.set(counter));
+            }
+        }
         self
     }
 
@@ -218,6 +259,18 @@ impl Metrics {
         self.messages.set(i64::try_from(messages).unwrap_or(i64::MAX));
     }
 
+    /// What the shared store, notices and greylisting are by now.
+    pub fn equipment(&self, redis: Option<redis::State>, notices: [u64; 3], greylist: [u64; 5]) {
+        let redis = redis.unwrap_or(redis::State { connected: true, hosts: 1, ..redis::State::default() });
+        self.store_connected.set(i64::from(redis.connected));
+        self.store_hosts.set(redis.hosts.into());
+        self.store_failures.follow(redis.failures);
+        self.store_alone.follow(redis.alone);
+        for (followed, now) in self.notices.iter().zip(notices).chain(self.greylist.iter().zip(greylist)) {
+            followed.follow(now);
+        }
+    }
+
     /// Everything in the OpenMetrics text format.
     #[must_use]
     pub fn text(&self) -> String {
@@ -243,8 +296,15 @@ mod tests {
         let figures = Figures { keys: vec![("per-user".into(), 7)], write_errors: 3, ..Figures::default() };
         metrics.state(&figures, 4);
         metrics.state(&figures, 4);
+        let away = redis::State { failures: 3, hosts: 2, ..redis::State::default() };
+        metrics.equipment(Some(away), [5, 0, 1], [1, 2, 3, 4, 0]);
+        metrics.equipment(Some(away), [6, 0, 1], [1, 2, 3, 4, 0]);
         let text = metrics.text();
         for line in [
+            "postrider_policyd_store_connected 0",
+            "postrider_policyd_store_failures_total 3",
+            "postrider_policyd_notices_total{state=\"begun\"} 6",
+            "postrider_policyd_greylist_total{state=\"waited\"} 3",
             "postrider_policyd_requests_total{state=\"data\"} 1",
             "postrider_policyd_over_total{limit=\"per-user\",action=\"DEFER\",mode=\"refused\"} 1",
             "postrider_policyd_unavailable_total{reason=\"full\"} 1",

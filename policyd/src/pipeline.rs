@@ -1,5 +1,6 @@
 //! The whole story of a request: read it first.
 //!
+//! 0. Greylisting may ask the client to come again ([`crate::greylist`]); then nothing is counted.
 //! 1. The connection's former message is over when another instance begins on it ([`crate::messages`]).
 //! 2. [`decide::plan`] finds the limits that apply and what is not counted yet, and makes one question of it.
 //! 3. The store counts all of it or nothing ([`crate::store`]). One in this process answers on the spot, so
@@ -13,6 +14,7 @@ use base::clock;
 
 use crate::active::{Books, Shared, lock, release, settle};
 use crate::decide::{self, Context, Plan, Planned, Verdict};
+use crate::greylist::{self, service::Say};
 use crate::limiter::Moment;
 use crate::limits::Limits;
 use crate::messages::{MessageId, Messages, ServiceId};
@@ -31,7 +33,24 @@ pub struct Connection {
 
 /// What is to be waited for.
 #[derive(Debug)]
-pub struct Waiting {
+pub enum Waiting {
+    /// Records of greylisting that others share.
+    Greylist(Box<Greylisting>),
+    /// Counters that others share.
+    Counters(Box<Counting>),
+}
+
+/// A request whose client may have to come again.
+#[derive(Debug)]
+pub struct Greylisting {
+    greylist: Arc<greylist::service::Service>,
+    subject: greylist::Subject,
+    request: Vec<u8>,
+}
+
+/// A question for the shared store.
+#[derive(Debug)]
+pub struct Counting {
     plan: Plan,
     limits: Arc<Limits>,
     at: Moment,
@@ -67,7 +86,35 @@ pub fn handle(
     connection: &mut Connection,
     request: &Request<'_>,
     out: &mut Vec<u8>,
-) -> Option<Box<Waiting>> {
+) -> Option<Waiting> {
+    if let Some(greylist) = &*shared.equipment.greylist.load()
+        && let Some(subject) = greylist.concerns(request)
+    {
+        match greylist.here(&subject, request, clock::unix_now()) {
+            Some(Say::Delay(action)) => {
+                reply(&action, out);
+                shared.metrics.request(request.stage());
+                return None;
+            }
+            Some(Say::Nothing) => {}
+            None => {
+                let mut lines = Vec::new();
+                request.write(&mut lines);
+                let greylist = Arc::clone(greylist);
+                return Some(Waiting::Greylist(Box::new(Greylisting { greylist, subject, request: lines })));
+            }
+        }
+    }
+    limited(shared, connection, request, out)
+}
+
+/// Answers a request by the limits.
+fn limited(
+    shared: &Shared,
+    connection: &mut Connection,
+    request: &Request<'_>,
+    out: &mut Vec<u8>,
+) -> Option<Waiting> {
     let stage = request.stage();
     let limits = shared.limits.load();
     let mut guard = lock(&shared.books);
@@ -95,7 +142,7 @@ pub fn handle(
                 let mut lines = Vec::new();
                 request.write(&mut lines);
                 let (plan, limits) = (std::mem::take(&mut books.plan), Arc::clone(&limits));
-                return Some(Box::new(Waiting { plan, limits, at, request: lines }));
+                return Some(Waiting::Counters(Box::new(Counting { plan, limits, at, request: lines })));
             }
             let answered = ask_here(books, &at);
             let context = Context { request, limits: &limits, at: &at };
@@ -181,6 +228,11 @@ fn tell(shared: &Shared, plan: &Plan, verdict: &Verdict, context: &Context<'_>) 
             (false, false) => "refused",
         };
         shared.metrics.over(&counter.rule.name, keyword, mode);
+        let refusal =
+            report::refusal(counter, outcome, limit, &plan.ask, context.request, &shared.equipment.host);
+        let run = step.and_then(|(_, reaction)| reaction.run.as_deref());
+        let run = run.map_or_else(Vec::new, |text| report::program(text, &refusal, context.request));
+        shared.equipment.refused(refusal, &run);
     }
 }
 
@@ -200,9 +252,33 @@ fn complain(shared: &Shared, trouble: &Unavailable, request: &Request<'_>) -> Op
     action
 }
 
+/// Asks what others share, and answers into `out`.
+pub async fn finish(shared: &Shared, connection: &mut Connection, waiting: Waiting, out: &mut Vec<u8>) {
+    let counting = match waiting {
+        Waiting::Counters(counting) => Some(counting),
+        Waiting::Greylist(waiting) => {
+            let lines = waiting.request.strip_suffix(b"\n\n").unwrap_or(&waiting.request);
+            let Ok(request) = Request::parse(lines) else { return reply("DUNNO", out) };
+            match waiting.greylist.shared(&waiting.subject, &request, clock::unix_now()).await {
+                Say::Delay(action) => {
+                    reply(&action, out);
+                    return shared.metrics.request(request.stage());
+                }
+                Say::Nothing => match limited(shared, connection, &request, out) {
+                    Some(Waiting::Counters(counting)) => Some(counting),
+                    _ => None,
+                },
+            }
+        }
+    };
+    if let Some(counting) = counting {
+        Box::pin(counted(shared, *counting, out)).await;
+    }
+}
+
 /// Asks the store that others share, and answers into `out`.
-pub async fn finish(shared: &Shared, waiting: Box<Waiting>, out: &mut Vec<u8>) {
-    let Waiting { mut plan, limits, at, request } = *waiting;
+async fn counted(shared: &Shared, counting: Counting, out: &mut Vec<u8>) {
+    let Counting { mut plan, limits, at, request } = counting;
     let Some(remote) = &shared.remote else { return reply("DUNNO", out) };
     let began = clock::monotonic_now();
     let asked = loop {

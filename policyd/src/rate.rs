@@ -92,6 +92,12 @@ fn unit(text: &str) -> Option<Unit> {
     }
 }
 
+/// The seconds of a period as a rate has it: `hour`, `2d`, `30min`.
+#[must_use]
+pub fn period_secs(text: &str) -> Option<u64> {
+    length(text.trim()).map(|length| length / SECOND)
+}
+
 /// The length of `hour`, `2h`, `30 days`.
 fn length(text: &str) -> Option<Nanos> {
     let unit = text.trim_start_matches(|c: char| c.is_ascii_digit());

@@ -4,10 +4,13 @@ use std::fmt::Write as _;
 
 use base::log::escaped;
 
+use crate::action::{Values, fill_text};
 use crate::decide::{Plan, Verdict};
 use crate::key::shown;
-use crate::limits::Limits;
+use crate::limits::{ActiveLimit, Limits};
+use crate::notice::Refusal;
 use crate::protocol::{Attribute, Request};
+use crate::store::{Ask, Counter, Outcome};
 
 /// The longest value that is shown.
 const LONGEST: usize = 200;
@@ -46,6 +49,58 @@ pub fn lines(plan: &Plan, verdict: &Verdict, limits: &Limits, request: &Request<
         lines.push(line);
     }
     lines
+}
+
+/// What a notice tells of a counter that is over.
+pub fn refusal(
+    counter: &Counter,
+    outcome: &Outcome,
+    limit: &ActiveLimit,
+    ask: &Ask,
+    request: &Request<'_>,
+    host: &str,
+) -> Refusal {
+    let text = |attribute| {
+        let mut text = request.text(attribute).into_owned();
+        text.truncate(text.floor_char_boundary(LONGEST));
+        text
+    };
+    let step = outcome.step.map_or(0, usize::from);
+    let action = limit.settings.steps.get(step).map_or("", |(_, reaction)| reaction.action.keyword());
+    Refusal {
+        limit: counter.rule.name.to_string(),
+        key: shown(ask.key(counter)),
+        login: text(Attribute::SaslUsername),
+        client: text(Attribute::ClientAddress),
+        sender: text(Attribute::Sender),
+        recipient: text(Attribute::Recipient),
+        count: limit.settings.count.word().to_owned(),
+        used: outcome.used,
+        allowed: outcome.allowed,
+        action: action.to_owned(),
+        retry_after: outcome.retry_after.map(|wait| wait.div_ceil(crate::limiter::SECOND)),
+        step: outcome.step.map_or(1, |step| u32::from(step) + 1),
+        dry_run: counter.rule.dry_run,
+        host: host.to_owned(),
+        time: base::clock::unix_now(),
+    }
+}
+
+/// The program of a step and its arguments with their placeholders filled. A value stays one argument, whatever
+/// a stranger has put into it; none of them when a placeholder is not known.
+pub fn program(text: &str, refusal: &Refusal, request: &Request<'_>) -> Vec<String> {
+    let values = Values {
+        request,
+        name: &refusal.limit,
+        count: &refusal.count,
+        key: &refusal.key,
+        used: refusal.used,
+        limit: refusal.allowed,
+        cost: 0,
+        period: 0,
+        retry_after: refusal.retry_after.map(|secs| secs.saturating_mul(crate::limiter::SECOND)),
+    };
+    text.split_whitespace().map(|word| fill_text(word, &values)).collect::<Result<_, _>>().unwrap_or_default()
 }
 
 /// Who and what a request is about.

@@ -14,9 +14,14 @@ use tokio::task::JoinSet;
 
 use crate::active::lock;
 use crate::client::{self, Service};
+use crate::control::{self, server::Admins};
+use crate::store::Remote as _;
+use crate::store::redis::Redis;
 
 /// How often counters are swept and written.
 const TICK: Duration = Duration::from_millis(50);
+/// How often a shared store is asked what is raised.
+const RAISES: Duration = Duration::from_secs(5);
 /// At the end, requests may still be on their way to us for so long after the last one.
 const QUIET: Duration = Duration::from_millis(60);
 
@@ -27,6 +32,8 @@ pub struct Listeners {
     pub clients: Vec<(u16, Listener)>,
     /// For Prometheus.
     pub metrics: Option<Listener>,
+    /// For the command line, and who may ask there.
+    pub control: Option<(Listener, Admins)>,
 }
 
 /// Serves connections until `signals` ask for a stop, answers what is in hand, and writes counters down.
@@ -57,6 +64,17 @@ pub async fn run(
             }
         });
     }
+    if let Some((listener, admins)) = listeners.control {
+        let service = Arc::clone(&service);
+        tokio::spawn(async move {
+            if let Err(error) = control::server::serve(listener, admins, service).await {
+                log::error!("the control socket is not served: {error}");
+            }
+        });
+    }
+    if let Some(redis) = service.shared.equipment.redis.clone() {
+        tokio::spawn(follow_raises(Arc::clone(&service), redis));
+    }
     let status = format!("listening at {}", names.join(", "));
     log::info!("{status}");
     notify::ready(&status);
@@ -85,7 +103,18 @@ pub async fn run(
     loops.shutdown().await;
     drain(&service).await;
     lock(&service.shared.books).close();
+    service.shared.equipment.close();
     Ok(())
+}
+
+/// Learns every few seconds what has been raised, on this host or another; for ever.
+async fn follow_raises(service: Arc<Service>, redis: Arc<Redis>) {
+    loop {
+        if let Ok(raises) = redis.raises(clock::unix_now()).await {
+            service.shared.limits.load().set_raises(&raises);
+        }
+        tokio::time::sleep(RAISES).await;
+    }
 }
 
 /// Waits until no request is in hand and none has come for a moment.

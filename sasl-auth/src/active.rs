@@ -6,7 +6,6 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::cache::{self, Cache};
 use crate::config::settings::{self, Settings};
-use crate::country::Countries;
 use crate::fields::Fields;
 use crate::hashing::Pool;
 use crate::mechanism::{self, CredentialKind, Description};
@@ -19,6 +18,7 @@ use crate::throttle::Throttle;
 use crate::username::Usernames;
 use crate::variables::{Template, Values};
 use crate::{config, passdb, userdb};
+use base::country::Countries;
 
 /// How many configurations there have been.
 static GENERATION: AtomicU64 = AtomicU64::new(0);

@@ -10,7 +10,6 @@ pub mod cli;
 pub mod client;
 pub mod command;
 pub mod config;
-pub mod country;
 pub mod field_templates;
 pub mod fields;
 pub mod hashing;

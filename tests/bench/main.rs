@@ -3,6 +3,8 @@
 #![allow(clippy::disallowed_methods, reason = "a bench reads the clock and the environment")]
 
 mod dns;
+mod lda;
+mod lmtp;
 mod measure;
 mod policyd;
 mod report;
@@ -25,13 +27,13 @@ use report::{Row, against};
 use subject::{Bench, Key, Subject};
 
 const USAGE: &str =
-    "usage: bench [milter] [sasl] [policyd] [--quick] [--rounds N] [--only TEXT] [--json FILE]
-  milter, sasl, policyd which of the services; all when none is named
+    "usage: bench [milter] [sasl] [lda] [lmtp] [policyd] [--quick] [--rounds N] [--only TEXT] [--json FILE]
+  milter, sasl, lda, lmtp, policyd  which of the services; all when none is named
   --quick      one round of short runs: to see that it works
   --rounds N   rounds of each case on both servers in turn (3)
   --only TEXT  only the cases whose title contains TEXT (\"memory\" is one)
   --json FILE  write all figures there as well
-environment: POSTRIDER_MILTER_BIN, OPENDKIM_BIN, POSTRIDER_SASL_AUTH_BIN,
+environment: POSTRIDER_MILTER_BIN, OPENDKIM_BIN, POSTRIDER_SASL_AUTH_BIN, POSTRIDER_LDA_BIN,
   SUBJECT=reference or ours: for sasl only this one";
 
 const SESSIONS: usize = 64;
@@ -42,6 +44,8 @@ const MIB_50: usize = 50 << 20;
 struct Options {
     milter: bool,
     sasl: bool,
+    lda: bool,
+    lmtp: bool,
     policyd: bool,
     quick: bool,
     rounds: usize,
@@ -78,6 +82,8 @@ fn read_options(arguments: &[String]) -> Result<Options, String> {
     let mut options = Options {
         milter: false,
         sasl: false,
+        lda: false,
+        lmtp: false,
         policyd: false,
         quick: false,
         rounds: 3,
@@ -91,10 +97,12 @@ fn read_options(arguments: &[String]) -> Result<Options, String> {
             "--quick" => (options.quick, options.rounds, options.cpu_secs) = (true, 1, 0.5),
             "milter" => options.milter = true,
             "sasl" => options.sasl = true,
+            "lda" => options.lda = true,
+            "lmtp" => options.lmtp = true,
             "policyd" => options.policyd = true,
             _ => {}
         }
-        if matches!(name.as_str(), "--quick" | "milter" | "sasl" | "policyd") {
+        if matches!(name.as_str(), "--quick" | "milter" | "sasl" | "lda" | "lmtp" | "policyd") {
             continue;
         }
         let value = rest.next().ok_or_else(String::new)?;
@@ -105,8 +113,10 @@ fn read_options(arguments: &[String]) -> Result<Options, String> {
             _ => return Err(format!("unknown option {name}\n")),
         }
     }
-    if !options.milter && !options.sasl && !options.policyd {
-        (options.milter, options.sasl, options.policyd) = (true, true, true);
+    let chosen = [options.milter, options.sasl, options.lda, options.lmtp, options.policyd];
+    if !chosen.contains(&true) {
+        (options.milter, options.sasl) = (true, true);
+        (options.lda, options.lmtp, options.policyd) = (true, true, true);
     }
     if options.rounds == 0 { Err("--rounds 0 measures nothing\n".into()) } else { Ok(options) }
 }
@@ -138,9 +148,14 @@ fn run(options: &Options) -> Result<(), Box<dyn Error>> {
     let milter = if options.milter { milter(options)? } else { Value::Null };
     let sasl =
         if options.sasl { sasl::run(options.rounds, options.quick, &options.only)? } else { Value::Null };
+    let lda = if options.lda { lda::run(options.rounds, options.quick, &options.only)? } else { Value::Null };
+    let lmtp =
+        if options.lmtp { lmtp::run(options.rounds, options.quick, &options.only)? } else { Value::Null };
     let policyd = if options.policyd { policyd::run(options.rounds, options.quick)? } else { Value::Null };
     if let Some(file) = &options.json {
-        let all = json!({ "machine": machine(), "milter": milter, "sasl": sasl, "policyd": policyd });
+        let all = json!({
+            "machine": machine(), "milter": milter, "sasl": sasl, "lda": lda, "lmtp": lmtp, "policyd": policyd,
+        });
         fs::write(file, format!("{all:#}\n")).map_err(|e| format!("{}: {e}", file.display()))?;
     }
     Ok(())

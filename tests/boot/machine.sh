@@ -2,7 +2,7 @@
 
 # What the image consists of; another recipe makes another image.
 SUITE=bookworm
-RECIPE="$SUITE minbase systemd systemd-sysv dbus, postfix downloaded, 3"
+RECIPE="$SUITE minbase systemd systemd-sysv dbus, postfix and dovecot downloaded, 4"
 
 say() { printf 'boot: %s\n' "$*"; }
 
@@ -23,7 +23,8 @@ mirror() {
     echo "${found:-http://deb.debian.org/debian}"
 }
 
-# make_image: the system in $IMAGE. Postfix and what it needs lie in its package cache, not installed.
+# make_image: the system in $IMAGE. Postfix and what it needs lie in its package cache, not installed, and Dovecot in
+# /var/cache/dovecot.
 make_image() {
     if [ "$(cat "$IMAGE.recipe" 2> /dev/null)" = "$RECIPE" ]; then return; fi
     local log=$STATE/image.log archive
@@ -40,6 +41,9 @@ make_image() {
     cp /etc/apt/apt.conf.d/99* "$IMAGE/etc/apt/apt.conf.d/" 2> /dev/null || true
     chroot "$IMAGE" sh -c 'apt-get update && apt-get install -y --download-only --no-install-recommends postfix' \
         >> "$log" 2>&1 < /dev/null || { tail -n 20 "$log" >&2; return 1; }
+    mkdir -p "$IMAGE/var/cache/dovecot/partial"
+    chroot "$IMAGE" apt-get install -y --download-only --no-install-recommends -o Dir::Cache::archives=/var/cache/dovecot \
+        dovecot-imapd >> "$log" 2>&1 < /dev/null || { tail -n 20 "$log" >&2; return 1; }
     rm -f "$IMAGE"/etc/apt/apt.conf.d/99*
     echo '127.0.0.1 localhost' > "$IMAGE/etc/hosts"
     echo 'nameserver 127.0.0.1' > "$IMAGE/etc/resolv.conf"

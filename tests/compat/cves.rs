@@ -18,7 +18,7 @@ fn the_tests_that_the_document_names_are_there() {
             fs::read_to_string(root().join(format!("{file}.rs"))).unwrap_or_else(|_| panic!("no {file}.rs"));
         assert!(source.contains(&format!("fn {name}()")), "{file}.rs has no test {name}");
     }
-    let rows = text.lines().filter(|line| line.starts_with("| ")).skip(1);
+    let rows = text.lines().filter(|line| line.starts_with("| ") && !line.starts_with("| Attack |"));
     let without: Vec<&str> = rows.filter(|row| !row.contains(".rs::")).collect();
     assert_eq!(without, [""; 0], "attacks without a test");
 }

@@ -11,6 +11,7 @@
 //! | [`sasl`] | what a client says in a SASL exchange |
 //! | [`milter`] | a milter daemon, ours or the reference |
 //! | [`milter_client`] | the milter protocol, one step at a time, right or wrong |
+//! | [`redis`] | Redis: a server, a cluster, a master with sentinels |
 //! | [`policyd`] | our policy service, and a client that asks it |
 //! | [`postfix`] | a Postfix of its own |
 //! | [`exim`] | an Exim that lets users log in |
@@ -59,6 +60,7 @@ pub mod policyd;
 pub mod ports;
 pub mod postfix;
 pub mod postgres;
+pub mod redis;
 pub mod sasl;
 pub mod scratch;
 pub mod second_opinion;

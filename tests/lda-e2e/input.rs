@@ -99,4 +99,7 @@ fn the_from_line_of_mbox_goes() {
         delivered(&lab, b"From anna@a.example Thu Nov 26 09:53:13 2026\nSubject: x\n\nFrom here\n");
     assert_eq!(content, b"Subject: x\n\nFrom here\n");
     assert_eq!(delivered(&lab, b"From x").0, b"");
+    // What never ends is no such line.
+    let long = [b"From ".to_vec(), vec![b'x'; 100_000], b"\n\nbody\n".to_vec()].concat();
+    assert!(delivered(&lab, &long).0 == long);
 }

@@ -26,6 +26,7 @@ fn exit_codes_are_dovecot_ldas() {
     assert_eq!(code(&lab, &["-d", "JOE"]), Some(0));
     assert_eq!(code(&lab, &["-d", "joe+x"]), Some(0));
     assert_eq!(code(&lab, &["-d", "nosuch"]), Some(67));
+    assert_eq!(code(&lab, &["-d", "../joe"]), Some(67));
     assert_eq!(code(&lab, &[]), Some(64), "root has to name the user");
     assert_eq!(code(&lab, &["-d", "joe", "more"]), Some(64));
     assert_eq!(code(&lab, &["-d", "joe", "-o", "first_valid_uid=6000"]), Some(75));
@@ -36,6 +37,29 @@ fn exit_codes_are_dovecot_ldas() {
     assert_eq!(code(&lab, &["-n"]), Some(78));
     fs::remove_file(&lab.conf).unwrap();
     assert_eq!(code(&lab, &["-d", "joe"]), Some(75));
+}
+
+#[test]
+fn a_check_looks_at_what_is_named() {
+    let lab = Lab::new("deep", "mail_fsync = \"never\"\nsendmail_path = \"/nonexistent\"");
+    let check = || {
+        let output = run(Command::new(program()).arg("-n").arg("-c").arg(&lab.conf), b"");
+        (output.status.code().unwrap(), said(&output))
+    };
+    fs::write(lab.scratch.file("users"), "joe::0:0::/root\nanna::5:5::/a\n:bad\n").unwrap();
+    let (code, text) = check();
+    assert_eq!(code, 0, "{text}");
+    for part in [
+        "users:1: mail is not delivered as root",
+        "users:3: no user name",
+        "a power cut may lose mail",
+        "/nonexistent cannot be run",
+    ] {
+        assert!(text.contains(part), "{part}: {text}");
+    }
+    fs::remove_file(lab.scratch.file("users")).unwrap();
+    let (code, text) = check();
+    assert!(code == 78 && text.contains("mail is deferred until the file can be read"), "{text}");
 }
 
 #[test]

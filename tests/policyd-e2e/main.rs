@@ -2,6 +2,8 @@
 //! needs.
 
 mod bounds;
+mod control;
 mod crash;
 mod exact;
+mod greylist;
 mod postfix;

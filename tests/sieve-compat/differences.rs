@@ -14,6 +14,7 @@ const WITHOUT_A_CASE: &[(&str, &str)] = &[
     ("P17", "sieve-test answers nobody: lda/src/sieve/vacation.rs"),
     ("P18", "sieve-test has no such limit: tests/lda-sieve"),
     ("P19", "sieve-test compiles nothing to files: tests/lda-sieve"),
+    ("P20", "sieve-test stores nothing: tests/lda-sieve"),
 ];
 
 #[test]

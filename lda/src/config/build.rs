@@ -14,6 +14,9 @@ use super::settings::{
 use crate::location::{Layout, Location};
 use crate::quota::{Grace, Rules};
 use crate::recipient::{gid_of, uid_of};
+use crate::sieve::extensions::Extensions;
+use crate::sieve::library::Places;
+use crate::sieve::options;
 use crate::variables::Template;
 
 /// Makes settings of values. What had a mistake gets its default, so that the rest can be checked.
@@ -42,7 +45,7 @@ pub(super) fn settings(document: &Document, report: &mut Report) -> Settings {
         deliver_log_format: text("deliver_log_format"),
         quota: quota(document.section("quota"), report),
         lmtp: lmtp(document.section("lmtp"), report),
-        sieve: sieve(document.section("sieve")),
+        sieve: sieve(document.section("sieve"), report),
         log: log(document.section("log")),
         metrics: document.section("metrics").address("listen"),
     }
@@ -244,9 +247,9 @@ fn lmtp(table: &Table, report: &mut Report) -> Lmtp {
         match address(text) {
             Some(address) => listen.push(address),
             None => {
-                report
-                    .error(&table.element_place("listen", index), "listen: this is no address")
-                    .help("write \"unix:/var/spool/postfix/postrider/lmtp\" or \"inet:127.0.0.1:24\"");
+                report.error(&table.element_place("listen", index), "listen: this is no address").help(
+                    "write \"unix:/var/spool/postfix/private/postrider-lmtp\" or \"inet:127.0.0.1:24\"",
+                );
             }
         }
     }
@@ -287,7 +290,8 @@ fn address(text: &str) -> Option<Address> {
     })
 }
 
-fn sieve(table: &Table) -> Sieve {
+fn sieve(table: &Table, report: &mut Report) -> Sieve {
+    check_sieve(table, report);
     let text = |name| table.text(name).unwrap_or_default();
     let time = |name| table.duration(name).unwrap_or_default();
     Sieve {
@@ -308,6 +312,37 @@ fn sieve(table: &Table) -> Sieve {
         vacation_max_period: time("vacation_max_period"),
         vacation_default_period: time("vacation_default_period"),
         user_log: text("user_log"),
+    }
+}
+
+/// What would otherwise be found only when a message comes, for every user.
+fn check_sieve(table: &Table, report: &mut Report) {
+    for (at, word) in table.texts("extensions").iter().enumerate() {
+        if let Err(why) = Extensions::parse(word) {
+            report
+                .error(&table.element_place("extensions", at), format!("extensions: {why}"))
+                .help("write \"+NAME\" to add one, \"-NAME\" to take one away, or only plain names for exactly these");
+        }
+    }
+    if table.is_set("extensions")
+        && let Err(why) = Extensions::parse(&table.texts("extensions").join(" "))
+        && table.texts("extensions").iter().all(|word| Extensions::parse(word).is_ok())
+    {
+        report.error(&table.place("extensions"), format!("extensions: {why}"));
+    }
+    if let Some(text) = table.text("redirect_envelope_from")
+        && let Err(why) = options::redirect_from(&text)
+    {
+        report.error(&table.place("redirect_envelope_from"), why);
+    }
+    if let Some(text) = table.text("sieve") {
+        let mut places = Places::default();
+        if let Err(why) = places.set_user(&text, &|path| PathBuf::from(path)) {
+            report.error(&table.place("sieve"), why);
+        }
+    }
+    for name in ["sieve", "default", "global", "user_log"] {
+        drop(template(table, name, report));
     }
 }
 

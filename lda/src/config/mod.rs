@@ -1,9 +1,11 @@
 //! The configuration: TOML text to checked settings.
 //!
 //! [`load`] reads the text by the table in `parameters` and makes [`Settings`] of it (`build`), with all mistakes in
-//! one report.
+//! one report. [`Loaded::check`] is the deep check of `-n`, which looks at files, sockets and programs.
 
 mod build;
+mod check;
+pub mod man;
 pub mod parameters;
 pub mod settings;
 
@@ -26,6 +28,16 @@ pub struct Loaded {
     pub document: Option<Document>,
     /// All mistakes and warnings, in the order of the lines.
     pub report: Report,
+}
+
+impl Loaded {
+    /// The deep check of `-n`, with its findings among the others.
+    pub fn check(&mut self) {
+        if let (Some(settings), Some(document)) = (&self.settings, &self.document) {
+            check::check(settings, document, &mut self.report);
+            self.report.sort_by_place();
+        }
+    }
 }
 
 /// Reads a configuration. No file but the text is read.

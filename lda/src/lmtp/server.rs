@@ -22,7 +22,7 @@ use super::stream::Stream;
 
 /// Room for the calls of one connection. It is address space; memory is taken as far as calls go.
 const STACK: usize = 512 * 1024;
-/// After so many commands that cannot be followed a connection is closed (Dovecot 2.3.19: 10).
+/// So many commands that cannot be followed are borne in a connection (Dovecot 2.3.19: 10).
 const MOST_BAD_COMMANDS: u32 = 10;
 
 /// The sockets of the service.

@@ -21,7 +21,7 @@ pub struct Terms {
     pub largest_message: u64,
     /// The most recipients of a transaction.
     pub most_recipients: usize,
-    /// After so many commands that cannot be followed the connection is closed.
+    /// So many commands that cannot be followed are borne; at the next one the connection is closed.
     pub most_bad_commands: u32,
 }
 
@@ -472,7 +472,7 @@ impl<R> Session<R> {
     /// Answers a command that cannot be followed, and counts it.
     fn bad(&mut self, reply: &Reply, out: &mut Vec<u8>) {
         self.bad_commands += 1;
-        if self.bad_commands >= self.terms.most_bad_commands {
+        if self.bad_commands > self.terms.most_bad_commands {
             self.close("4.7.0", "Too many invalid commands.", out);
         } else {
             reply.write(out);

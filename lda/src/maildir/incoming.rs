@@ -15,6 +15,8 @@ use crate::message::{LONGEST_HEADER, header_end};
 
 /// Bytes that are written at a time.
 const PIECE: usize = 64 * 1024;
+/// Pieces of this size are written without being copied first.
+const DIRECT: usize = 8 * 1024;
 
 /// A message that is not complete yet. Dropped, it leaves nothing behind.
 #[derive(Debug)]
@@ -102,21 +104,43 @@ impl Incoming {
     pub fn write(&mut self, boxes: &Mailboxes, bytes: &[u8]) -> Result<(), StoreError> {
         if !self.head_done {
             let room = LONGEST_HEADER.saturating_sub(self.head.len());
+            // Lines that have been looked at are not looked at again.
+            let line = memchr::memrchr(b'\n', &self.head).map_or(0, |end| end + 1);
             self.head.extend_from_slice(bytes.get(..room.min(bytes.len())).unwrap_or_default());
-            self.head_done = self.head.len() >= LONGEST_HEADER || header_end(&self.head).is_some();
+            let ended = header_end(self.head.get(line..).unwrap_or_default()).is_some();
+            self.head_done = self.head.len() >= LONGEST_HEADER || ended;
             if self.pending.is_empty() && self.size == 0 && !self.trace.is_empty() {
                 let trace = std::mem::take(&mut self.trace);
                 self.convert(&trace);
                 self.trace = trace;
             }
         }
-        for piece in bytes.chunks(PIECE) {
-            self.convert(piece);
-            if self.pending.len() >= PIECE {
-                self.flush(boxes)?;
+        let mut pieces = bytes.chunks(PIECE);
+        while let Some(piece) = pieces.next() {
+            if let Err(error) = self.take(boxes, piece) {
+                // All of it can still go elsewhere.
+                pieces.for_each(|rest| self.convert(rest));
+                return Err(error);
             }
         }
         Ok(())
+    }
+
+    fn take(&mut self, boxes: &Mailboxes, piece: &[u8]) -> Result<(), StoreError> {
+        if piece.len() >= DIRECT && !self.crlf && !self.held_cr && memchr::memchr(b'\r', piece).is_none() {
+            if let Err(error) = self.flush(boxes) {
+                self.put(piece);
+                return Err(error);
+            }
+            self.count(piece);
+            if let Err(error) = self.write_out(piece) {
+                self.pending.extend_from_slice(piece);
+                return Err(error);
+            }
+            return Ok(());
+        }
+        self.convert(piece);
+        if self.pending.len() >= PIECE { self.flush(boxes) } else { Ok(()) }
     }
 
     /// The header as it came, without our own fields; at most [`LONGEST_HEADER`] bytes of it.
@@ -251,6 +275,11 @@ impl Incoming {
     }
 
     fn put(&mut self, bytes: &[u8]) {
+        self.count(bytes);
+        self.pending.extend_from_slice(bytes);
+    }
+
+    fn count(&mut self, bytes: &[u8]) {
         let Some(last) = bytes.last() else { return };
         let length = u64::try_from(bytes.len()).unwrap_or(0);
         self.size += length;
@@ -262,18 +291,28 @@ impl Incoming {
             self.virtual_size += u64::try_from(alone - joined).unwrap_or(0);
         }
         self.last = *last;
-        self.pending.extend_from_slice(bytes);
     }
 
     fn flush(&mut self, boxes: &Mailboxes) -> Result<(), StoreError> {
         if self.file.is_none() {
             self.file = Some(self.open(boxes)?);
         }
-        if let Some(open) = &mut self.file {
-            open.file.write_all(&self.pending).map_err(StoreError::io("write", &open.path))?;
+        if self.pending.is_empty() {
+            return Ok(());
+        }
+        let pending = std::mem::take(&mut self.pending);
+        let written = self.write_out(&pending);
+        self.pending = pending;
+        // What could not be written can still go elsewhere.
+        if written.is_ok() {
             self.pending.clear();
         }
-        Ok(())
+        written
+    }
+
+    fn write_out(&mut self, bytes: &[u8]) -> Result<(), StoreError> {
+        let Some(open) = &mut self.file else { return Ok(()) };
+        open.file.write_all(bytes).map_err(StoreError::io("write", &open.path))
     }
 
     fn open(&self, boxes: &Mailboxes) -> Result<Open, StoreError> {
@@ -397,4 +436,63 @@ pub(super) fn same_end(a: &mut File, b: &mut File, length: u64) -> io::Result<bo
         left -= u64::try_from(part).unwrap_or(left);
     }
     Ok(true)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::location::Location;
+    use crate::variables::Values;
+
+    /// CR LF becomes LF, or LF CR LF, looked at byte by byte.
+    fn wanted(bytes: &[u8], crlf: bool) -> Vec<u8> {
+        let mut out = Vec::new();
+        for (at, byte) in bytes.iter().enumerate() {
+            match byte {
+                b'\r' if bytes.get(at + 1) == Some(&b'\n') => {}
+                b'\n' if crlf => out.extend_from_slice(b"\r\n"),
+                byte => out.push(*byte),
+            }
+        }
+        out
+    }
+
+    /// The size with CR LF of what is on disk.
+    fn with_crlf(bytes: &[u8]) -> usize {
+        let before = |at: usize| at.checked_sub(1).and_then(|at| bytes.get(at));
+        bytes.len()
+            + (0..bytes.len())
+                .filter(|at| bytes.get(*at) == Some(&b'\n') && before(*at) != Some(&b'\r'))
+                .count()
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(200))]
+        #[test]
+        fn pieces_do_not_matter(
+            pieces in proptest::collection::vec("[ab:\r\n]{0,6}", 0..12), crlf: bool, trace in "(X: y\n)?"
+        ) {
+            let home = tempfile::tempdir().unwrap();
+            let values = Values { home: home.path().to_str().unwrap(), ..Values::default() };
+            let boxes = Mailboxes::open(Location::home_maildir().expand(&values).unwrap(), None, "", false, "h").unwrap();
+            let mut incoming = Incoming::begin(&boxes, trace.as_bytes(), &[b"k"], crlf, Duration::from_secs(9));
+            for piece in &pieces {
+                incoming.write(&boxes, piece.as_bytes()).unwrap();
+            }
+            let message = incoming.finish(&boxes).unwrap();
+            let whole = pieces.concat();
+            let want = [wanted(trace.as_bytes(), crlf), wanted(whole.as_bytes(), crlf)].concat();
+            let mut found = Vec::new();
+            let mut file = message.file();
+            file.seek(SeekFrom::Start(0)).unwrap();
+            file.read_to_end(&mut found).unwrap();
+            prop_assert_eq!(&found, &want);
+            prop_assert_eq!(usize::try_from(message.size()).unwrap(), want.len());
+            prop_assert_eq!(usize::try_from(message.virtual_size()).unwrap(), with_crlf(&want));
+            drop(message);
+            prop_assert_eq!(fs::read_dir(home.path().join("Maildir/tmp")).unwrap().count(), 0);
+        }
+    }
 }

@@ -374,3 +374,6 @@ impl Marks {
         Ok((!letters.is_empty()).then(|| letters.into_iter().collect()))
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,5 +1,5 @@
-//! Runs scripts in a process of their own, whose processor time, memory and patience are limited: whatever a script and
-//! a message do to the interpreter, the delivery goes on without it.
+//! Processes for work that is not ours alone. Scripts run in one whose processor time and memory are limited: whatever
+//! they do to the interpreter, the delivery goes on without it. What is sent once is sent in one that outlives us.
 
 use std::fs::File;
 use std::io::{self, Read, Write};
@@ -11,7 +11,8 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::resource::{Resource, setrlimit};
 use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::{WaitStatus, waitpid};
-use nix::unistd::{ForkResult, Pid, fork};
+use nix::unistd::{ForkResult, Pid, fork, setsid};
+use rustix::process::set_parent_process_death_signal;
 
 /// The longest answer that is taken.
 const MAX_ANSWER: u64 = 64 << 20;
@@ -27,39 +28,65 @@ pub struct Confines {
     pub memory: u64,
 }
 
-/// Does the work in a child process and gives its answer.
+/// Does the work in a child process and gives its answer. The child ends with us.
 ///
 /// # Errors
 /// Why there is none, a sentence for the script's log. An error of the second kind is not the script's fault: the
 /// system has no process to give.
 pub fn confined(confines: Confines, work: impl FnOnce() -> Vec<u8>) -> Result<Vec<u8>, Unanswered> {
-    let system = |error: io::Error| Unanswered::System(format!("cannot start a process: {error}"));
-    let (reader, writer) =
-        nix::unistd::pipe2(nix::fcntl::OFlag::O_CLOEXEC).map_err(|error| system(error.into()))?;
+    let prepare = || {
+        // It holds our files and their locks: when we are killed, the next attempt is not to wait for it.
+        set_parent_process_death_signal(Some(rustix::process::Signal::KILL)).is_ok()
+            && limit(confines).is_ok()
+    };
+    let (child, reader) = start(prepare, work)?;
+    let answer = answer(reader, confines.cpu + PATIENCE);
+    if answer.is_err() {
+        // It may have ended by itself.
+        let _gone = kill(child, Signal::SIGKILL);
+    }
+    judge(answer, ended(child), confines)
+}
+
+/// Does work that is to come to its end even when we are killed meanwhile: in a child process and a session of its own.
+///
+/// # Errors
+/// There is no process, or no answer within the time; the work may go on.
+pub fn apart(within: Duration, work: impl FnOnce() -> Vec<u8>) -> Result<Vec<u8>, String> {
+    let (child, reader) = start(|| setsid().is_ok(), work).map_err(|why| match why {
+        Unanswered::System(why) | Unanswered::Work(why) => why,
+    })?;
+    let answer = answer(reader, within).map_err(|error| format!("no answer: {error}"))?;
+    match ended(child) {
+        Some(WaitStatus::Exited(_, 0)) => Ok(answer),
+        status => Err(format!("ended unexpectedly ({status:?})")),
+    }
+}
+
+fn start(
+    prepare: impl FnOnce() -> bool,
+    work: impl FnOnce() -> Vec<u8>,
+) -> Result<(Pid, OwnedFd), Unanswered> {
+    let system = |error: nix::Error| Unanswered::System(format!("cannot start a process: {error}"));
+    let (reader, writer) = nix::unistd::pipe2(nix::fcntl::OFlag::O_CLOEXEC).map_err(system)?;
     // SAFETY: the child does nothing but the work, which takes no lock that another thread of ours may hold (it does
     // not log, print or read the environment; the allocator of glibc is made for it), and ends by _exit. Should it
-    // hang all the same, it is killed when its time is over.
+    // hang all the same, it is not waited for when its time is over.
     #[allow(unsafe_code, reason = "fork: the only way to limit what the interpreter uses up")]
-    match unsafe { fork() }.map_err(|error| system(error.into()))? {
+    match unsafe { fork() }.map_err(system)? {
         ForkResult::Child => {
             drop(reader);
-            let limited = limit(confines).is_ok();
-            let written = limited && File::from(writer).write_all(&work()).is_ok();
+            // First of all: what the kernel remembers for the parent's death is lost when credentials change.
+            let written = crate::credentials::give_up_root().is_ok()
+                && prepare()
+                && File::from(writer).write_all(&work()).is_ok();
             // SAFETY: ends the process without running what the parent has registered for its end.
             #[allow(unsafe_code, reason = "the child must not run the parent's exit handlers")]
             unsafe {
                 nix::libc::_exit(i32::from(!written))
             }
         }
-        ForkResult::Parent { child } => {
-            drop(writer);
-            let answer = answer(reader, confines.cpu + PATIENCE);
-            if answer.is_err() {
-                // It may have ended by itself.
-                let _gone = kill(child, Signal::SIGKILL);
-            }
-            judge(answer, ended(child), confines)
-        }
+        ForkResult::Parent { child } => Ok((child, reader)),
     }
 }
 
@@ -158,6 +185,16 @@ mod tests {
     fn answers_of_any_size_come_back() {
         assert_eq!(confined(CONFINES, || b"x".to_vec()), Ok(b"x".to_vec()));
         assert_eq!(confined(CONFINES, || vec![7; 1 << 20]).unwrap().len(), 1 << 20);
+    }
+
+    #[test]
+    fn work_apart_is_answered_or_given_up() {
+        assert_eq!(apart(Duration::from_secs(20), || b"y".to_vec()), Ok(b"y".to_vec()));
+        let slow = || {
+            std::thread::sleep(Duration::from_millis(500));
+            Vec::new()
+        };
+        assert!(apart(Duration::from_millis(50), slow).unwrap_err().contains("no answer"));
     }
 
     #[test]

@@ -8,12 +8,13 @@ use std::fs::File;
 use std::io::{Cursor, Read};
 use std::os::unix::fs::FileExt;
 use std::path::Path;
+use std::time::Duration;
 
 use base::log::escaped;
 
-use super::confine::{Unanswered, confined};
-use super::duplicates::Duplicates;
-use super::evaluate::{Evaluation, Failed, Owner, World, evaluate, whole};
+use super::confine::{Unanswered, apart, confined};
+use super::duplicates::{Duplicates, LOCK_WAIT};
+use super::evaluate::{Evaluation, Failed, Owner, World, evaluate};
 use super::interpreter::Facts;
 use super::library::Library;
 use super::options::{self, MAX_MESSAGE, Options, RedirectFrom};
@@ -30,6 +31,9 @@ use crate::submit;
 
 /// How long a redirect is remembered (Pigeonhole: 12 h; Postfix gives up after five days).
 const REDIRECT_SECONDS: u64 = 6 * 86_400;
+
+/// What the sending process may take besides its own time limits.
+const MARGIN: Duration = Duration::from_secs(10);
 
 /// Runs the user's scripts. `Ok(None)` when there is no script: the message goes where it would go anyway.
 ///
@@ -51,7 +55,7 @@ pub fn run(
     if !evaluation.any {
         return Ok(None);
     }
-    Translator::new(delivery, &options, message).plan(&evaluation.plan).map(Some)
+    Ok(Some(Translator::new(delivery, &options, message).plan(&evaluation.plan)))
 }
 
 /// Most users have no script: then nothing is started.
@@ -204,13 +208,13 @@ impl<'a> Translator<'a> {
         Self { delivery, options, message, plan: Plan::default(), last: Vec::new(), unique: 0 }
     }
 
-    fn plan(mut self, found: &plan::Plan) -> Result<Plan, String> {
+    fn plan(mut self, found: &plan::Plan) -> Plan {
         let mut stores = Vec::new();
         for step in &found.steps {
             match step {
-                Step::Store(store) => stores.push(self.store(store, found)?),
+                Step::Store(store) => stores.push(self.store(store, found)),
                 Step::Redirect(redirect) => {
-                    if let Some(kept) = self.redirect(redirect, found)? {
+                    if let Some(kept) = self.redirect(redirect, found) {
                         stores.push(kept);
                     }
                 }
@@ -228,7 +232,7 @@ impl<'a> Translator<'a> {
             }
         }
         if let Some(keep) = &found.implicit_keep {
-            stores.push(self.store(keep, found)?);
+            stores.push(self.store(keep, found));
         }
         // A redirect that is kept, and a keep, are one.
         let mut once: Vec<Store> = Vec::new();
@@ -239,7 +243,7 @@ impl<'a> Translator<'a> {
         }
         self.plan.steps.extend(once.into_iter().map(crate::plan::Step::Store));
         self.plan.steps.append(&mut self.last);
-        Ok(self.plan)
+        self.plan
     }
 
     fn log(&self, text: &str) {
@@ -257,29 +261,28 @@ impl<'a> Translator<'a> {
         self.delivery.mailbox.filter(|name| !name.is_empty()).unwrap_or(INBOX)
     }
 
-    fn store(&self, store: &plan::Store, found: &plan::Plan) -> Result<Store, String> {
+    fn store(&self, store: &plan::Store, found: &plan::Plan) -> Store {
         let default = store.mailbox.eq_ignore_ascii_case(plan::DEFAULT_MAILBOX);
         let mailbox = if store.keep && default { self.mailbox().to_owned() } else { store.mailbox.clone() };
-        Ok(Store {
+        let edition = Self::edition(store.edition, found);
+        Store {
             mailbox,
             marks: marks(&store.flags),
             create: store.create,
-            content: self.edition(store.edition, found)?,
-        })
+            content: edition.map(|(head, _)| head.to_vec()),
+            rest_at: edition.map(|(_, rest)| rest),
+        }
     }
 
-    /// An edition in full; `None` for the message as it came.
-    fn edition(&self, edition: usize, found: &plan::Plan) -> Result<Option<Vec<u8>>, String> {
-        let Some(edition) = edition.checked_sub(1).and_then(|at| found.editions.get(at)) else {
-            return Ok(None);
-        };
-        let message = beginning(self.message.file(), self.message.size())
-            .map_err(|error| format!("the message cannot be read: {error}"))?;
-        Ok(Some(whole(edition, &message)))
+    /// What stands before the rest of the message in an edition, and where the rest begins; `None` for the message as
+    /// it came.
+    fn edition(edition: usize, found: &plan::Plan) -> Option<(&[u8], u64)> {
+        let edition = edition.checked_sub(1).and_then(|at| found.editions.get(at))?;
+        Some((&edition.head, edition.rest_at))
     }
 
     /// A redirect; or a store, when sending it on would only bring it back.
-    fn redirect(&mut self, redirect: &Redirect, found: &plan::Plan) -> Result<Option<Store>, String> {
+    fn redirect(&mut self, redirect: &Redirect, found: &plan::Plan) -> Option<Store> {
         let (delivery, target) = (self.delivery, &redirect.address);
         let shown = escaped(target.as_bytes(), 300).to_string();
         let recipient = &delivery.envelope.recipient;
@@ -293,38 +296,37 @@ impl<'a> Translator<'a> {
             self.log(&format!(
                 "redirect action: not forwarded to <{shown}>: it would come back; the message is kept"
             ));
-            return Ok(Some(Store { mailbox: self.mailbox().to_owned(), ..Store::default() }));
+            return Some(Store { mailbox: self.mailbox().to_owned(), ..Store::default() });
         }
         let remember = self.redirect_key(target);
         if let Some(duplicates) = remembered(delivery)
             && duplicates.read(delivery.now).is_ok_and(|known| known.contains(&remember))
         {
             self.log(&format!("redirect action: already forwarded to <{shown}> by an earlier attempt"));
-            return Ok(None);
+            return None;
         }
-        let edited = self.edition(redirect.edition, found)?;
-        let (content, rest_at) = match edited {
-            Some(whole) => {
-                let (mut head, rest) = compose::redirected(&whole, recipient);
-                head.extend_from_slice(whole.get(rest..).unwrap_or_default());
-                (head, None)
+        let own = self.message.size().saturating_sub(self.message.own_size());
+        let (head, rest_at) = match Self::edition(redirect.edition, found) {
+            Some((head, rest)) => {
+                let (mut new, end) = compose::redirected(head, recipient);
+                new.extend_from_slice(head.get(end..).unwrap_or_default());
+                (new, rest)
             }
             None => {
-                let (head, rest) = compose::redirected(self.message.head(), recipient);
-                let trace = self.message.size().saturating_sub(self.message.own_size());
-                (head, Some(trace.saturating_add(u64::try_from(rest).unwrap_or(u64::MAX))))
+                let (new, end) = compose::redirected(self.message.head(), recipient);
+                (new, own.saturating_add(u64::try_from(end).unwrap_or(u64::MAX)))
             }
         };
         self.plan.steps.push(crate::plan::Step::Send(Sending {
             sender: self.redirect_sender(),
             recipients: vec![target.clone()],
-            content: Some(content),
-            rest_at,
+            content: Some(head),
+            rest_at: Some(rest_at),
             logged: format!("redirect action: forwarded to <{shown}>"),
             remember: Some((remember, delivery.now.as_secs() + REDIRECT_SECONDS)),
             required: true,
         }));
-        Ok(None)
+        None
     }
 
     /// The same attempt again has the same header; another copy of the message has not.
@@ -400,7 +402,8 @@ impl<'a> Translator<'a> {
                 return;
             }
         }
-        let from = vacation.from.clone().unwrap_or_else(|| format!("<{}>", self.user_address()));
+        let from =
+            vacation.from.as_deref().map_or_else(|| format!("<{}>", self.user_address()), mailbox_field);
         let content = compose::vacation(vacation, &from, &envelope.sender, self.header(), self.stamp());
         let until = self.delivery.now.as_secs().saturating_add(vacation.period.unwrap_or(0));
         self.last.push(crate::plan::Step::Send(Sending {
@@ -424,7 +427,7 @@ impl<'a> Translator<'a> {
         }
         let owner = self.user_address();
         let asked = notification.notify.from.as_deref().filter(|from| address::parse(from).is_ok());
-        let from = asked.map_or_else(|| format!("<{}>", self.postmaster()), str::to_owned);
+        let from = asked.map_or_else(|| format!("<{}>", self.postmaster()), mailbox_field);
         let content = compose::notification(notification, &from, owner, self.header(), self.stamp());
         let recipients: Vec<_> = notification.mailto.recipients().cloned().collect();
         let shown: Vec<_> =
@@ -438,6 +441,14 @@ impl<'a> Translator<'a> {
             logged: format!("notify action: sent mail notification to {}", shown.join(", ")),
             ..Sending::default()
         }));
+    }
+}
+
+/// An address as a field takes it: with its display name, unless that would have to be encoded.
+fn mailbox_field(from: &str) -> String {
+    match address::parse(from) {
+        Ok(bare) if !from.is_ascii() => format!("<{bare}>"),
+        _ => from.to_owned(),
     }
 }
 
@@ -458,48 +469,61 @@ fn marks(flags: &[String]) -> Marks {
 
 /// Sends what a script wants sent, and remembers it. While it does, no other delivery to this user sends the same.
 ///
+/// What is remembered is sent by a process that outlives this one: were both done here, a kill between them would make
+/// the next attempt send it again.
+///
 /// # Errors
 /// A sentence for the log: it could not be sent.
 pub fn send(delivery: &Delivery<'_>, sending: &Sending, message: &mut Message) -> Result<(), String> {
-    let duplicates = sending.remember.as_ref().and_then(|_| remembered(delivery));
-    let mut held = None;
-    if let Some(duplicates) = &duplicates {
-        match duplicates.hold() {
-            Ok(lock) => held = Some(lock),
-            // A redirect is better sent twice than lost; an answer is better lost.
-            Err(error) if sending.required => warn(delivery, duplicates, &error),
-            Err(error) => return Err(format!("sieve: {}: {error}", duplicates.path().display())),
-        }
+    let whole = message.file();
+    if sending.remember.is_none() {
+        return hand_over(delivery, sending, whole);
     }
-    if let (Some(held), Some((key, _))) = (&held, &sending.remember)
-        && !sending.recipients.is_empty()
-        && held.contains(key, delivery.now).unwrap_or(false)
-    {
-        return Ok(());
-    }
-    if !sending.recipients.is_empty() {
-        let whole = message.file();
-        let head = Cursor::new(sending.content.as_deref().unwrap_or_default());
-        let from = if sending.content.is_none() { Some(0) } else { sending.rest_at };
-        let rest = Rest { file: whole, at: from.unwrap_or(u64::MAX) };
-        let path = &delivery.settings.sendmail_path;
-        let mut content = head.chain(rest);
-        submit::submit(path, &sending.sender, &sending.recipients, &mut content, submit::TIMEOUT)?;
-    }
-    if let (Some(held), Some((key, until)), Some(duplicates)) = (&mut held, &sending.remember, &duplicates)
-        && let Err(error) = held.remember(key, *until, delivery.now)
-    {
-        warn(delivery, duplicates, &error);
+    let work = || {
+        let mut out = Vec::new();
+        remembering(delivery, sending, whole).put(&mut out);
+        out
+    };
+    let answer = apart(submit::TIMEOUT + LOCK_WAIT + MARGIN, work)?;
+    let warning = <Result<Option<String>, String> as Wire>::take(&mut answer.as_slice())
+        .ok_or("the process that sends gave an answer that is none")??;
+    if let Some(warning) = warning {
+        let prefix = report::prefix(delivery.service, &delivery.user.name, delivery.session);
+        log::warn!("{prefix}sieve: {warning}: what was sent is not remembered, and may be sent again");
     }
     Ok(())
 }
 
-fn warn(delivery: &Delivery<'_>, duplicates: &Duplicates, error: &std::io::Error) {
-    let prefix = report::prefix(delivery.service, &delivery.user.name, delivery.session);
-    log::warn!(
-        "{prefix}sieve: {}: {error}: what was sent is not remembered, and may be sent again",
-        duplicates.path().display()
-    );
+/// Sends unless it has been sent, and remembers that. Gives a warning when it cannot be remembered.
+fn remembering(delivery: &Delivery<'_>, sending: &Sending, message: &File) -> Result<Option<String>, String> {
+    let (Some(duplicates), Some((key, until))) = (remembered(delivery), &sending.remember) else {
+        return hand_over(delivery, sending, message).map(|()| None);
+    };
+    let told = |error: std::io::Error| format!("{}: {error}", duplicates.path().display());
+    let mut held = match duplicates.hold() {
+        Ok(held) => held,
+        // A redirect is better sent twice than lost; an answer is better lost.
+        Err(error) if sending.required => {
+            return hand_over(delivery, sending, message).map(|()| Some(told(error)));
+        }
+        Err(error) => return Err(told(error)),
+    };
+    if !sending.recipients.is_empty() && held.contains(key, delivery.now).unwrap_or(false) {
+        return Ok(None);
+    }
+    hand_over(delivery, sending, message)?;
+    Ok(held.remember(key, *until, delivery.now).err().map(told))
+}
+
+fn hand_over(delivery: &Delivery<'_>, sending: &Sending, message: &File) -> Result<(), String> {
+    if sending.recipients.is_empty() {
+        return Ok(());
+    }
+    let head = Cursor::new(sending.content.as_deref().unwrap_or_default());
+    let from = if sending.content.is_none() { Some(0) } else { sending.rest_at };
+    let mut content = head.chain(Rest { file: message, at: from.unwrap_or(u64::MAX) });
+    let path = &delivery.settings.sendmail_path;
+    submit::submit(path, &sending.sender, &sending.recipients, &mut content, submit::TIMEOUT)
 }
 
 /// A file from a place on, whatever its own position is.

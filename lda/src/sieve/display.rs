@@ -182,19 +182,8 @@ fn optional(text: Option<&str>) -> String {
 /// A JSON string (RFC 8259 §7).
 #[must_use]
 pub fn string(text: &str) -> String {
-    let mut out = String::from("\"");
-    for c in text.chars() {
-        match c {
-            '"' | '\\' => {
-                out.push('\\');
-                out.push(c);
-            }
-            c if c.is_control() && u32::from(c) < 0x80 => {
-                let _infallible = write!(out, "\\u{:04x}", u32::from(c));
-            }
-            c => out.push(c),
-        }
-    }
-    out.push('"');
-    out
+    let json = serde_json::Value::from(text).to_string();
+    // JSON lets DEL and the controls behind ASCII stand as they are; terminals obey them.
+    let escaped = |c: char| if c.is_control() { format!("\\u{:04x}", u32::from(c)) } else { c.to_string() };
+    if json.chars().any(char::is_control) { json.chars().map(escaped).collect() } else { json }
 }

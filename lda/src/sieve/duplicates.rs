@@ -22,7 +22,7 @@ const MAX_ENTRIES: usize = 4000;
 /// The longest identifier that is written as it is.
 const MAX_ID: usize = 200;
 /// How long a lock is waited for.
-const LOCK_WAIT: Duration = Duration::from_secs(60);
+pub const LOCK_WAIT: Duration = Duration::from_secs(60);
 
 /// The identifiers of one user.
 #[derive(Debug, Clone)]

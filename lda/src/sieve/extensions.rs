@@ -73,8 +73,7 @@ impl Extensions {
             };
             let Some(known) = known(name) else {
                 return Err(format!(
-                    "{name:?} is not an extension that is here; there are {} and, switched off, {}",
-                    ON_BY_DEFAULT.join(" "),
+                    "{name:?} is not an extension that is here; those that are switched off are {}",
                     ON_REQUEST.join(" ")
                 ));
             };

@@ -17,6 +17,9 @@ pub const MAX_MESSAGE: u64 = 32 << 20;
 /// What a script may take besides the message and what is made of it.
 const MEMORY: u64 = 256 << 20;
 
+/// What stands for no limit of time; no mail server waits for so long.
+const NO_LIMIT: Duration = Duration::from_secs(86_400);
+
 /// Who is the sender of redirected mail (Pigeonhole's sieve_redirect_envelope_from).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum RedirectFrom {
@@ -90,7 +93,10 @@ pub fn of(settings: &Settings, user: &User, service: &str) -> Result<Options, St
         },
         limits: Limits::default(),
         confines: Confines {
-            cpu: Duration::from_secs(seconds("sieve_max_cpu_time", sieve.max_cpu_time)?),
+            cpu: match seconds("sieve_max_cpu_time", sieve.max_cpu_time)? {
+                0 => NO_LIMIT,
+                limit => Duration::from_secs(limit),
+            },
             memory: MEMORY,
         },
         max_script_size: sieve.max_script_size,
@@ -101,7 +107,11 @@ pub fn of(settings: &Settings, user: &User, service: &str) -> Result<Options, St
     })
 }
 
-fn redirect_from(text: &str) -> Result<RedirectFrom, String> {
+/// Reads `redirect_envelope_from`.
+///
+/// # Errors
+/// What may be written.
+pub fn redirect_from(text: &str) -> Result<RedirectFrom, String> {
     Ok(match text {
         "" | "sender" => RedirectFrom::Sender,
         "recipient" => RedirectFrom::Recipient,
@@ -191,5 +201,82 @@ impl Source<'_> {
         };
         let number: u64 = digits.parse().map_err(|_not| wrong())?;
         number.checked_mul(unit).ok_or_else(wrong)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use base::config::Source;
+
+    use super::*;
+    use crate::config;
+    use crate::recipient;
+    use crate::userdb::Fields;
+
+    fn options(text: &str, fields: &[(&str, &str)]) -> Result<Options, String> {
+        let source = Arc::new(Source::new("lda.toml", text));
+        let loaded = config::load(&source);
+        let settings = loaded.settings.ok_or_else(|| loaded.report.to_string())?;
+        let mut found = Fields::default();
+        for (name, value) in [("uid", "5000"), ("gid", "5000"), ("home", "/home/joe")].iter().chain(fields) {
+            found.set(name, *value);
+        }
+        let user = recipient::user(&settings, "joe@b.example", found, "lda")?;
+        of(&settings, &user, "lda")
+    }
+
+    const USERDB: &str = "[[userdb]]\ndriver = \"static\"\n[sieve]\n";
+
+    #[test]
+    fn settings_and_fields() {
+        let plain = options(USERDB, &[]).unwrap();
+        assert_eq!(plain.places.active.as_deref(), Some("/home/joe/.dovecot.sieve".as_ref()));
+        assert_eq!(plain.places.personal.as_deref(), Some("/home/joe/sieve".as_ref()));
+        assert_eq!((plain.policy.max_redirects, plain.policy.vacation_default), (4, 7 * 86_400));
+
+        let set = format!(
+            "{USERDB}before = [\"/etc/sieve/%d.sieve\"]\nextensions = [\"+editheader\"]\nmax_redirects = 1\n"
+        );
+        let set = options(&set, &[]).unwrap();
+        assert_eq!(set.places.before, [PathBuf::from("/etc/sieve/b.example.sieve")]);
+        assert!(set.extensions.has("editheader") && set.policy.max_redirects == 1);
+
+        let own = options(
+            USERDB,
+            &[
+                ("sieve", "~/own.sieve"),
+                ("sieve_before", "/b1"),
+                ("sieve_before2", "b2"),
+                ("sieve_extensions", "-regex"),
+                ("sieve_max_redirects", "9"),
+                ("sieve_vacation_min_period", "2h"),
+            ],
+        )
+        .unwrap();
+        assert_eq!(own.places.active.as_deref(), Some("/home/joe/own.sieve".as_ref()));
+        assert_eq!(own.places.before, [PathBuf::from("/b1"), PathBuf::from("/home/joe/b2")]);
+        assert!(!own.extensions.has("regex"));
+        assert_eq!((own.policy.max_redirects, own.policy.vacation_min), (9, 7200));
+    }
+
+    #[test]
+    fn mistakes_are_found_when_the_configuration_is_read() {
+        for (line, says) in [
+            ("extensions = [\"+spamtest\"]", "\"spamtest\" is not an extension"),
+            ("extensions = [\"+editheader\", \"copy\"]", "write +copy or -copy"),
+            ("redirect_envelope_from = \"me\"", "write sender, recipient"),
+            ("sieve = \"ldap:x\"", "files only"),
+            ("default = \"%q\"", "default: "),
+        ] {
+            let refusal = options(&format!("{USERDB}{line}\n"), &[]).unwrap_err();
+            assert!(refusal.contains(says) && refusal.contains("lda.toml:4:"), "{line}: {refusal}");
+        }
+        for (field, value) in
+            [("sieve_max_actions", "x"), ("sieve_vacation_min_period", "1y"), ("sieve_extensions", "+x")]
+        {
+            assert!(options(USERDB, &[(field, value)]).unwrap_err().contains(field));
+        }
     }
 }

@@ -66,7 +66,10 @@ fn left(deadline: Instant) -> Result<Duration, String> {
 }
 
 /// What a line of the server says to question 1; `None` for the greeting.
-fn reply(line: &[u8]) -> Result<Option<Answer>, String> {
+///
+/// # Errors
+/// A sentence: another version of the protocol is spoken.
+pub fn reply(line: &[u8]) -> Result<Option<Answer>, String> {
     let mut parts = line.splitn(3, |byte| *byte == b'\t');
     let command = parts.next().unwrap_or_default();
     let id = parts.next().unwrap_or_default();

@@ -1,6 +1,6 @@
 //! Users are looked up here: in order, until a userdb knows the name. Blocking, each with a time limit.
 
-mod auth_userdb;
+pub mod auth_userdb;
 mod passwd_file;
 mod system;
 
@@ -50,7 +50,7 @@ pub enum Answer {
 /// `service` is `lda` or `lmtp`. A userdb that cannot answer ends the search: the mail is to be tried again.
 #[must_use]
 pub fn look_up(settings: &Settings, name: &str, service: &str) -> Answer {
-    if name.is_empty() || name.contains('\0') {
+    if !is_sound(name) {
         return Answer::Unknown;
     }
     for userdb in &settings.userdb {
@@ -61,6 +61,18 @@ pub fn look_up(settings: &Settings, name: &str, service: &str) -> Answer {
     }
     Answer::Unknown
 }
+
+/// Whether a name can be a user's: paths are made of names, and must not lead elsewhere.
+fn is_sound(name: &str) -> bool {
+    let parts = || name.split('@');
+    !name.is_empty()
+        && name.len() <= LONGEST_NAME
+        && !name.chars().any(|letter| letter == '/' || letter.is_control())
+        && !parts().any(|part| part == "." || part == "..")
+}
+
+/// The longest name that is looked up, in bytes.
+const LONGEST_NAME: usize = 512;
 
 fn ask(userdb: &Userdb, hostname: &str, name: &str, service: &str) -> Answer {
     let values = Values { user: name, service, hostname, ..Values::default() };
@@ -81,4 +93,19 @@ fn constant(templates: &[(String, Option<Template>)], values: &Values<'_>) -> An
         fields.set(name, value);
     }
     Answer::Found(fields)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_is_no_path() {
+        for name in ["joe", "joe.doe@a.example", ".joe", "j\u{fc}rgen@x", "a b"] {
+            assert!(is_sound(name), "{name}");
+        }
+        for name in ["", "..", "..@a", "joe@..", ".@x", "a/b", "../x", "a\0", "a\nb", &"x".repeat(513)] {
+            assert!(!is_sound(name), "{name:?}");
+        }
+    }
 }

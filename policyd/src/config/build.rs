@@ -9,8 +9,8 @@ use arc_swap::ArcSwap;
 use base::config::Report;
 use base::config::toml::{Document, Table};
 
-use super::limit;
 use super::settings::{ListDriver, ListSource, Log, Server, Settings, Socket, Store, StoreDriver};
+use super::{features, limit};
 use crate::action::Action;
 use crate::condition::{Condition, Shared};
 use crate::list::List;
@@ -64,6 +64,10 @@ pub(super) fn settings(document: &Document, report: &mut Report) -> Settings {
         store: store(document.section("store"), report),
         limits,
         lists: lists.clone(),
+        greylist: features::greylist(document.section("greylist"), &known, report),
+        notices: features::notices(document, report),
+        geo: features::geo(document.section("geo")),
+        control: features::control(document.section("control")),
         log: log(document.section("log")),
         metrics: document.section("metrics").address("listen"),
     }
@@ -99,6 +103,7 @@ fn run_as(top: &Table, report: &mut Report) -> Option<String> {
 fn store(table: &Table, report: &mut Report) -> Store {
     let driver = match table.text("driver").as_deref() {
         Some("memory") => StoreDriver::Memory,
+        Some("redis") => StoreDriver::Redis(features::redis(table, report)),
         _ => StoreDriver::File { path: table.path("path").unwrap_or_default() },
     };
     let closed = table.text("unavailable").as_deref() == Some("closed");

@@ -1,10 +1,11 @@
 //! The configuration: TOML text to checked settings.
 //!
-//! [`load`] reads the text by the table in `parameters` and makes [`Settings`] of it (`build`, `limit`),
+//! [`load`] reads the text by the table in `parameters` and makes [`Settings`] of it (`build`, `limit`, `features`),
 //! with all mistakes in one report.
 
 mod build;
 mod check;
+mod features;
 mod limit;
 pub mod man;
 pub mod parameters;

@@ -33,6 +33,14 @@ pub struct Settings {
     pub limits: Vec<Limit>,
     /// The lists.
     pub lists: Vec<ListSource>,
+    /// Greylisting; `None` when off.
+    pub greylist: Option<Greylist>,
+    /// `[[notice]]`.
+    pub notices: Vec<crate::notice::Settings>,
+    /// Where addresses are.
+    pub geo: Geo,
+    /// The control socket; `None` for none.
+    pub control: Option<Control>,
     /// What is logged where.
     pub log: Log,
     /// Where figures are served.
@@ -82,6 +90,47 @@ pub enum StoreDriver {
         /// The file.
         path: PathBuf,
     },
+    /// In Redis or Valkey.
+    Redis(crate::store::redis::Settings),
+}
+
+/// `[greylist]`.
+#[derive(Debug, Clone)]
+pub struct Greylist {
+    /// Delays, prefixes and trust.
+    pub rules: crate::greylist::Settings,
+    /// Conditions that must all hold.
+    pub when: Vec<Condition>,
+    /// Conditions none of which may hold.
+    pub except: Vec<Condition>,
+    /// Whether the shipped list counts.
+    pub shipped_whitelist: bool,
+    /// Files of more.
+    pub whitelist: Vec<PathBuf>,
+    /// What Postfix is told.
+    pub action: Action,
+    /// Delay nobody.
+    pub dry_run: bool,
+    /// Entries at a time.
+    pub max_entries: usize,
+}
+
+/// `[geo]`.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Geo {
+    /// A database of countries.
+    pub country_file: Option<PathBuf>,
+    /// A database of autonomous systems.
+    pub asn_file: Option<PathBuf>,
+}
+
+/// `[control]`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Control {
+    /// The socket.
+    pub socket: PathBuf,
+    /// Users who may connect besides root and our own.
+    pub admins: Vec<String>,
 }
 
 /// A limit.

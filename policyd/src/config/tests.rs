@@ -86,3 +86,85 @@ fn steps_that_cannot_be_reached_are_refused() {
     let text = text + "count_refused = true\n";
     assert_eq!(complaints(&text), Vec::<String>::new());
 }
+
+#[test]
+fn redis_greylisting_and_notices() {
+    let text = r#"
+listen = ["inet:127.0.0.1:10040"]
+[store]
+driver = "redis"
+servers = ["10.0.0.1:26379", "10.0.0.2:26379"]
+topology = "sentinel"
+master = "mail"
+password = "s3cret"
+tls = true
+[[limit]]
+name = "per-user"
+key = ["sasl_username"]
+rate = ["100/hour"]
+[greylist]
+pooling = "name"
+when = ["client_name = unknown"]
+[[notice]]
+limits = ["per-user"]
+mail_to = ["admin@a.example"]
+webhook = "https://hooks.a.example/x"
+webhook_authorization = "Bearer s3cret"
+[geo]
+country_file = "/var/lib/GeoIP/GeoLite2-Country.mmdb"
+"#;
+    let loaded = load(&Source::new("f", text));
+    assert_eq!(loaded.report.to_string(), "");
+    let settings = loaded.settings.unwrap();
+    let crate::config::settings::StoreDriver::Redis(redis) = &settings.store.driver else { panic!() };
+    assert_eq!(redis.servers.topology, crate::store::redis::Topology::Sentinel("mail".into()));
+    assert!(redis.servers.tls && redis.fallback && redis.hosts.is_none());
+    assert_eq!(settings.notices[0].mail_from, "postmaster@a.example");
+    let greylist = settings.greylist.unwrap();
+    assert_eq!((greylist.rules.delay.as_secs(), greylist.rules.trust_client_after), (300, 5));
+    assert!(!format!("{:?}", settings.notices).contains("s3cret"));
+    assert!(settings.geo.country_file.is_some() && settings.geo.asn_file.is_none());
+}
+
+#[test]
+fn mistakes_in_redis_greylisting_and_notices() {
+    let text = r#"
+listen = ["inet:127.0.0.1:10040"]
+[store]
+driver = "redis"
+servers = ["redis"]
+master = "x"
+prefix = "{x}"
+[[limit]]
+name = "per-user"
+key = ["sasl_username"]
+rate = ["100/hour"]
+[greylist]
+delay = "2d"
+retry_window = "1d"
+whitelist = ["relative"]
+[[notice]]
+limits = ["per-usr"]
+mail_to = ["admin"]
+command = ["tell"]
+webhook = "http://hooks.a.example/x"
+[[notice]]
+quiet = "1h"
+"#;
+    let found = complaints(text);
+    for part in [
+        "`redis` is no address",
+        "master is for topology",
+        "prefix must have",
+        "delay",
+        "`relative` is not a full path",
+        "there is no limit per-usr",
+        "`admin` is no address",
+        "mail_from must be an address",
+        "full path of a program",
+        "webhook: neither",
+        "tells nobody",
+    ] {
+        assert!(found.iter().any(|line| line.contains(part)), "{part} in {found:#?}");
+    }
+}

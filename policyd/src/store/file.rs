@@ -1,5 +1,5 @@
 //! Counters in memory that write themselves down: a restart, and the end of the process at any moment, lose at
-//! most the last second. The only file that knows redb.
+//! most the last second. Only this and greylist/records.rs know redb.
 //!
 //! What has changed is handed to a thread of its own every half second, which writes it in one transaction
 //! and one sync; the next half second begins when it is ready. Deciding never waits for the disk.

@@ -5,9 +5,10 @@ use std::sync::Arc;
 
 use super::table::Table;
 use super::{
-    Answer, Ask, Charge, Figures, Held, LimitId, Local, Outcome, Raise, Rule, Unavailable, Use, judge,
+    Answer, Ask, Charge, Figures, Held, LimitId, Local, Raise, Rule, Unavailable, Use, judge, look, share,
+    use_of,
 };
-use crate::limiter::{Level, Moment};
+use crate::limiter::Moment;
 use crate::store::arena::Place;
 
 /// The counters of this process.
@@ -58,35 +59,13 @@ impl Memory {
         }
     }
 
-    /// How a counter stands; the level that is over the most decides.
-    fn look(&self, place: Option<Place>, rule: &Rule, cost: u64, at: &Moment) -> Outcome {
-        let mut outcome = Outcome::default();
-        let mut worst: Option<(u128, u128)> = None;
-        self.table.states(place, rule, |index, state| {
-            let Some(level) = rule.levels.get(index) else { return };
-            let standing = level.stands(state, cost, at);
-            let ratio = (u128::from(standing.total), u128::from(standing.allowed.max(1)));
-            if worst.is_none_or(|(total, allowed)| ratio.0 * allowed > total * ratio.1) {
-                worst = Some(ratio);
-                outcome.level = u8::try_from(index).unwrap_or(0);
-                (outcome.used, outcome.allowed) = (standing.used, standing.allowed);
-                outcome.step = rule.step(standing.total, standing.allowed);
-            }
-        });
-        outcome.retry_after = Some(0);
-        if outcome.step.is_some() {
-            self.table.states(place, rule, |index, state| {
-                let wait = rule.levels.get(index).and_then(|level| level.retry_after(state, cost, at));
-                outcome.retry_after = outcome.retry_after.zip(wait).map(|(one, other)| one.max(other));
-            });
-        }
-        outcome
-    }
-
     fn looks(&self, ask: &Ask, at: &Moment, found: &[(u64, Option<Place>)], answer: &mut Answer) {
         answer.outcomes.clear();
         for (counter, (_, place)) in ask.counters().iter().zip(found) {
-            answer.outcomes.push(self.look(*place, &counter.rule, counter.cost, at));
+            let each = |each: &mut dyn FnMut(usize, &[u8])| {
+                self.table.states(*place, &counter.rule, &mut *each);
+            };
+            answer.outcomes.push(look(&counter.rule, counter.cost, at, each));
         }
         judge(ask.counters().iter().map(|counter| &*counter.rule), ask.settled, answer);
     }
@@ -203,22 +182,6 @@ impl Memory {
             self.raise(Raise { limit: Arc::from(limit), key: key.into_boxed_slice(), hundredths, until });
         }
     }
-}
-
-/// How far a level is used up, for sorting: in millionths of what is allowed.
-fn share(one: &Use) -> u64 {
-    let share = u128::from(one.used) * 1_000_000 / u128::from(one.allowed.max(1));
-    u64::try_from(share).unwrap_or(u64::MAX)
-}
-
-fn use_of(level: &Level, state: &[u8], at: &Moment) -> Use {
-    let used = level.stands(state, 0, at).used;
-    let one = match level.algorithm {
-        crate::limiter::Algorithm::Distinct { .. } => u64::from(u32::MAX),
-        _ => 1,
-    };
-    let retry_after = level.retry_after(state, one, at).unwrap_or(0);
-    Use { used, allowed: level.allowed(), retry_after }
 }
 
 impl Local for Memory {

@@ -1,7 +1,7 @@
 //! Where counters live: what a store is asked, and what it answers.
 //!
 //! A decision is one question about several counters (a key of a limit each, with all its levels), and all
-//! or nothing: see [`judge`]. Stores in this process answer it at once ([`Local`]: [`memory`], and [`file`],
+//! or nothing: see [`judge`]. Stores in this process answer it at once ([`Local`]: [`memory`], and [`mod@file`],
 //! which is a memory that writes itself down); one that others share ([`Remote`]) answers in a while.
 //!
 //! Time is an argument for the local ones: nanoseconds of a clock that never goes back and is 1970's as well
@@ -10,6 +10,7 @@
 mod arena;
 pub mod file;
 pub mod memory;
+pub mod redis;
 mod table;
 
 use std::fmt;
@@ -17,7 +18,7 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 
-use crate::limiter::{Level, Moment, Nanos};
+use crate::limiter::{Algorithm, Level, Moment, Nanos};
 
 /// The most levels of one limit.
 pub const MOST_LEVELS: usize = 6;
@@ -204,6 +205,54 @@ pub fn judge<'a>(rules: impl Iterator<Item = &'a Rule> + Clone, settled: bool, a
         let itself = rule.passes(outcome.step);
         outcome.counted = settled || rule.count_refused || (itself && !refused);
     }
+}
+
+/// How a counter stands by the states of its levels, which `states` hands over one by one; the level that is
+/// over the most decides.
+pub(crate) fn look(
+    rule: &Rule,
+    cost: u64,
+    at: &Moment,
+    states: impl Fn(&mut dyn FnMut(usize, &[u8])),
+) -> Outcome {
+    let mut outcome = Outcome::default();
+    let mut worst: Option<(u128, u128)> = None;
+    states(&mut |index, state| {
+        let Some(level) = rule.levels.get(index) else { return };
+        let standing = level.stands(state, cost, at);
+        let ratio = (u128::from(standing.total), u128::from(standing.allowed.max(1)));
+        if worst.is_none_or(|(total, allowed)| ratio.0 * allowed > total * ratio.1) {
+            worst = Some(ratio);
+            outcome.level = u8::try_from(index).unwrap_or(0);
+            (outcome.used, outcome.allowed) = (standing.used, standing.allowed);
+            outcome.step = rule.step(standing.total, standing.allowed);
+        }
+    });
+    outcome.retry_after = Some(0);
+    if outcome.step.is_some() {
+        states(&mut |index, state| {
+            let wait = rule.levels.get(index).and_then(|level| level.retry_after(state, cost, at));
+            outcome.retry_after = outcome.retry_after.zip(wait).map(|(one, other)| one.max(other));
+        });
+    }
+    outcome
+}
+
+/// How far a level is used up, for sorting: in millionths of what is allowed.
+pub(crate) fn share(one: &Use) -> u64 {
+    let share = u128::from(one.used) * 1_000_000 / u128::from(one.allowed.max(1));
+    u64::try_from(share).unwrap_or(u64::MAX)
+}
+
+/// How a level stands by its state.
+pub(crate) fn use_of(level: &Level, state: &[u8], at: &Moment) -> Use {
+    let used = level.stands(state, 0, at).used;
+    let one = match level.algorithm {
+        Algorithm::Distinct { .. } => u64::from(u32::MAX),
+        _ => 1,
+    };
+    let retry_after = level.retry_after(state, one, at).unwrap_or(0);
+    Use { used, allowed: level.allowed(), retry_after }
 }
 
 /// Something that was counted and may be taken back.

@@ -50,7 +50,7 @@ pub(super) const SIEVE: Section = Section {
             "max_cpu_time",
             time(0, DAY_MS),
             Fallback::Value("30s"),
-            "The most processor time of a script.",
+            "The most processor time of a script; 0 is no limit.",
         ),
         setting(
             "user_email",

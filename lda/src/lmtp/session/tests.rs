@@ -9,7 +9,7 @@ fn terms() -> Arc<Terms> {
         greeting: "ready".to_owned(),
         largest_message: 1000,
         most_recipients: 4,
-        most_bad_commands: 10,
+        most_bad_commands: 9,
     })
 }
 

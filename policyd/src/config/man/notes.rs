@@ -108,4 +108,50 @@ counts recipients that we let pass at RCPT and Postfix then refused: those that 
 came to nothing; only of messages in which at least
 .B share
 of a hundred were unknown.
+.SH GREYLISTING
+With a section
+.B [greylist]
+a client that has not logged in is asked at RCPT to come again, unless its network with this sender and this recipient is known.
+Who comes again after
+.B delay
+and within
+.B retry_window
+passes, and is known from then on.
+Numbers that stand alone in a sender, extensions, SRS and BATV do not make a sender another one.
+A client that has passed often enough, counted once an hour, is not asked any more, nor a client for a domain.
+Nothing is counted of what is delayed.
+.P
+What is remembered is in a file beside the store's, or in Redis; written every second.
+While Redis is away, or when there are
+.B max_entries
+of them, new clients pass.
+.SH "SEVERAL MACHINES"
+With
+.B driver = "redis"
+each decision is one script in Redis, by its clock, all or nothing for all limits together.
+Its answer is waited for until
+.BR deadline .
+After three failures in a row Redis is left alone for five seconds, then it is tried once, and so on.
+Each machine remembers what Redis told it, and meanwhile uses up its share of what was left: one part of
+.BR hosts .
+Machines that knew all of what was used let through together what was left and no more; a machine that knew less, its share of the
+difference on top; never more than twice the limit, and that only where no machine knew anything.
+When Redis is back, it is told what has been counted meanwhile, before anybody asks it again, and what it has lost.
+.P
+The machines' clocks should agree to a second: where a calendar's day begins, the machine says.
+In a cluster all counters of a
+.B prefix
+are in one slot, so the load of one prefix is one server's.
+.SH NOTICES
+A notice is sent when a key reaches a limit, again when it reaches a further step of
+.BR escalate ,
+and anew after
+.BR quiet .
+At most 256 wait to be sent, four are sent at a time; what is too much is counted and logged.
+The JSON has
+.BR limit ", " key ", " login ", " client ", " sender ", " recipient ", " count ", " used ", " allowed ", " action ", " retry_after ", "
+.BR step ", " dry_run ", " host " and " time .
+Programs of
+.B RUN
+steps run once in six hours for each key; each word of theirs stays one argument, whatever stands for its placeholders.
 "#;

@@ -1,17 +1,23 @@
 //! The table of all settings: what reading, checking and the manual page share.
 
+mod greylist;
 mod limit;
+mod notice;
 mod service;
 
 use base::config::toml::{Fallback, Kind, Section, Setting};
 
 /// All sections, in the order of the manual page.
-pub static SECTIONS: [Section; 7] = [
+pub static SECTIONS: [Section; 11] = [
     service::TOP,
     service::SERVER,
     service::STORE,
     limit::LIMIT,
     limit::LIST,
+    greylist::GREYLIST,
+    notice::NOTICE,
+    service::GEO,
+    service::CONTROL,
     service::LOG,
     service::METRICS,
 ];

@@ -106,10 +106,11 @@ pub(super) const STORE: Section = Section {
     settings: &[
         setting(
             "driver",
-            Kind::Word(&["memory", "file"]),
+            Kind::Word(&["memory", "file", "redis"]),
             Fallback::Value("file"),
             "memory: in this process; a restart forgets them. file: in this process and on disk, written every half \
-             second; after a crash at most one second of counting is lost.",
+             second; after a crash at most one second of counting is lost. redis: in Redis or Valkey, where several \
+             hosts share them.",
         ),
         driver(
             &["file"],
@@ -117,6 +118,94 @@ pub(super) const STORE: Section = Section {
             Kind::Path,
             Fallback::Value("/var/lib/postrider-policyd/state"),
             "The file; its folder must be writable.",
+        ),
+        driver(
+            &["redis"],
+            "servers",
+            Kind::Texts,
+            Fallback::Required,
+            "The servers of driver redis: host:port, or the path of a UNIX socket. Of single: one server; further ones \
+             are tried when it cannot be reached. Of sentinel: the sentinels. Of cluster: some nodes.",
+        ),
+        driver(
+            &["redis"],
+            "topology",
+            Kind::Word(&["single", "sentinel", "cluster"]),
+            Fallback::Value("single"),
+            "What the servers are. In a cluster all counters of one prefix are in one slot, since a decision is one script.",
+        ),
+        driver(
+            &["redis"],
+            "master",
+            Kind::Text,
+            Fallback::Value("mymaster"),
+            "For sentinel: the name that the sentinels know the master by.",
+        ),
+        driver(
+            &["redis"],
+            "tls",
+            Kind::Boolean,
+            Fallback::Value("false"),
+            "Connect by TLS, to the sentinels as well.",
+        ),
+        driver(
+            &["redis"],
+            "ca_file",
+            Kind::Path,
+            Fallback::Found("the system's"),
+            "CA certificates (PEM) that the servers' are checked against.",
+        ),
+        driver(
+            &["redis"],
+            "username",
+            Kind::Text,
+            Fallback::None,
+            "The user to log in as, where there are ACLs.",
+        ),
+        driver(&["redis"], "password", Kind::Secret, Fallback::None, "The password to log in with."),
+        driver(
+            &["redis"],
+            "sentinel_password",
+            Kind::Secret,
+            Fallback::None,
+            "For sentinel: the sentinels' own password.",
+        ),
+        driver(
+            &["redis"],
+            "database",
+            count(0, 65_535),
+            Fallback::Value("0"),
+            "The number of the database; always 0 in a cluster.",
+        ),
+        driver(
+            &["redis"],
+            "prefix",
+            Kind::Text,
+            Fallback::Value("postrider"),
+            "What all names in Redis begin with. Hosts with the same prefix and limits share their counters.",
+        ),
+        driver(
+            &["redis"],
+            "deadline",
+            time(5, 5000),
+            Fallback::Value("100ms"),
+            "Within which time a request is decided, by Redis or without it. After three failures in a row Redis is not asked \
+             for five seconds.",
+        ),
+        driver(
+            &["redis"],
+            "fallback",
+            Kind::Word(&["local", "none"]),
+            Fallback::Value("local"),
+            "While Redis is away: local lets this host use its share of what was left, and tells Redis when it is back; \
+             none leaves it to unavailable.",
+        ),
+        driver(
+            &["redis"],
+            "hosts",
+            count(1, 1000),
+            Fallback::Found("those that have been there within a minute"),
+            "How many hosts share the limits: each has one part of so many while Redis is away.",
         ),
         setting(
             "unavailable",
@@ -176,4 +265,54 @@ pub(super) const METRICS: Section = Section {
         Fallback::None,
         "Where they are served over HTTP, for instance \"127.0.0.1:9155\". Without it, nowhere.",
     )],
+};
+
+pub(super) const GEO: Section = Section {
+    name: "geo",
+    repeated: false,
+    selector: None,
+    doc: "Where addresses are, for count countries and asns: MaxMind DB files of your own. They are read at the start and at \
+          a reload.",
+    settings: &[
+        setting(
+            "country_file",
+            Kind::Path,
+            Fallback::None,
+            "A database of countries, GeoLite2-Country.mmdb for instance.",
+        ),
+        setting(
+            "asn_file",
+            Kind::Path,
+            Fallback::None,
+            "A database of autonomous systems, GeoLite2-ASN.mmdb for instance.",
+        ),
+    ],
+};
+
+pub(super) const CONTROL: Section = Section {
+    name: "control",
+    repeated: false,
+    selector: None,
+    doc: "The socket by which postrider-policyd status, top, reset, raise and explain talk to the running service.",
+    settings: &[
+        setting(
+            "socket",
+            Kind::Path,
+            Fallback::Value("/run/postrider-policyd/control"),
+            "Its path. It is made with mode 0660 and belongs to who runs the service.",
+        ),
+        setting(
+            "enabled",
+            Kind::Boolean,
+            Fallback::Found("true when the folder of the socket is there"),
+            "Whether there is one.",
+        ),
+        setting(
+            "admins",
+            Kind::Texts,
+            Fallback::None,
+            "Users besides root and the service's own who may connect, by name. Everybody who connects is known by the \
+             system, without a password.",
+        ),
+    ],
 };

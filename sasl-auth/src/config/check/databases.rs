@@ -10,11 +10,11 @@ use base::config::toml::Table;
 
 use super::super::settings::{Passdb, PassdbDriver, PasswdFile, Settings, Sql, Userdb, UserdbDriver};
 use super::Checks;
-use crate::country::Countries;
 use crate::oauth::Tokens;
 use crate::sql::Database;
 use crate::variables::{Piece, Template};
 use crate::{passdb, userdb};
+use base::country::Countries;
 
 impl Checks<'_> {
     pub(super) fn passdb(&mut self, passdb: &Passdb, settings: &Settings, table: &Table) {

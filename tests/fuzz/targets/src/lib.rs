@@ -8,8 +8,11 @@ mod configuration;
 mod data_set;
 mod dkim;
 mod fields;
+mod lda;
+mod lmtp;
 mod packets;
 mod policyd;
+mod sieve;
 
 pub use self::policyd::{policy_configuration, policy_requests, policy_state};
 pub use auth::{auth_configuration, auth_session, mechanism, passwd_file, stored_password, token, variables};
@@ -17,13 +20,16 @@ pub use configuration::configuration;
 pub use data_set::data_set;
 pub use dkim::{header_and_body, key_record, signature, tag_list};
 pub use fields::{address, authres};
+pub use lda::{delivered_message, lda_configuration, place, userdb_reply};
+pub use lmtp::lmtp_session;
 pub use packets::packets;
+pub use sieve::{sieve_answer, sieve_script};
 
 /// A target's name, which is also that of its folder of seeds, and the target.
 pub type Target = (&'static str, fn(&[u8]));
 
 /// All targets.
-pub const TARGETS: [Target; 19] = [
+pub const TARGETS: &[Target] = &[
     ("packets", packets),
     ("tag_list", tag_list),
     ("signature", signature),
@@ -40,6 +46,13 @@ pub const TARGETS: [Target; 19] = [
     ("variables", variables),
     ("passwd_file", passwd_file),
     ("auth_configuration", auth_configuration),
+    ("sieve_script", sieve_script),
+    ("sieve_answer", sieve_answer),
+    ("delivered_message", delivered_message),
+    ("place", place),
+    ("lda_configuration", lda_configuration),
+    ("userdb_reply", userdb_reply),
+    ("lmtp_session", lmtp_session),
     ("policy_requests", policy_requests),
     ("policy_configuration", policy_configuration),
     ("policy_state", policy_state),

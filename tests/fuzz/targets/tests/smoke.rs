@@ -58,6 +58,16 @@ fn header_and_body() {
 }
 
 #[test]
+fn sieve_script() {
+    run("sieve_script", 3_000);
+}
+
+#[test]
+fn sieve_answer() {
+    run("sieve_answer", 10_000);
+}
+
+#[test]
 fn auth_session() {
     run("auth_session", 20_000);
 }
@@ -85,6 +95,11 @@ fn variables() {
 #[test]
 fn passwd_file() {
     run("passwd_file", 40_000);
+}
+
+#[test]
+fn lmtp_session() {
+    run("lmtp_session", 5_000);
 }
 
 #[test]
