@@ -21,6 +21,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 #[allow(dead_code, reason = "milterload, which shares it, also asks for peaks")]
 #[path = "process.rs"]
+#[allow(dead_code, reason = "milterload and authload use the rest of it")]
 mod process;
 use process::{CpuTime, Memory};
 
@@ -96,11 +97,17 @@ impl At {
 /// A running server; ended when dropped.
 struct Server {
     child: Child,
+    /// The one that serves; postfwd puts itself into the background.
+    pid: u32,
     at: At,
 }
 
 impl Drop for Server {
     fn drop(&mut self) {
+        let _ = nix::sys::signal::kill(
+            nix::unistd::Pid::from_raw(self.pid.cast_signed()),
+            nix::sys::signal::Signal::SIGKILL,
+        );
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
@@ -159,18 +166,19 @@ fn start(subject: Subject, scratch: &Scratch, name: &str) -> Result<Server, Box<
                         limit_by_sender: False\nlimit_by_ip: False\nlimited_networks: []\nsuccess_action: \"dunno\"\n\
                         fail_action: \"defer_if_permit limit\"\ndb_error_action: \"dunno\"\nreport: False\n\
                         delay_to_close: 300\n";
-            command.arg("-f").arg(file("conf", text.to_owned())?);
+            command.arg("-f").arg(file("conf.yaml", text.to_owned())?);
             command
         }
         Subject::Postfwd => {
             at = At::Tcp(port);
-            let mut command = Command::new("/usr/sbin/postfwd");
+            let mut command = Command::new("/usr/sbin/postfwd1");
             let text = "id=U1; sasl_username=~/./; action=rate(sasl_username/1000000/3600/450 4.7.1 limit)\n\
                         id=U2; sasl_username=~/./; action=rate(sasl_username/5000000/86400/450 4.7.1 limit)\n\
                         id=C1; client_address=~/./; action=rate(client_address/1000000/3600/450 4.7.1 limit)\n\
                         id=C2; client_address=~/./; action=rate(client_address/5000000/86400/450 4.7.1 limit)\n\
                         id=OK; action=DUNNO\n";
             command.arg("-f").arg(file("rules", text.to_owned())?);
+            command.arg("-d").arg("--pidfile").arg(folder.join("pid"));
             command.args([
                 "-i",
                 "127.0.0.1",
@@ -195,14 +203,19 @@ fn start(subject: Subject, scratch: &Scratch, name: &str) -> Result<Server, Box<
     let log = fs::File::create(folder.join("log"))?;
     command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log).current_dir(&folder);
     let child = command.spawn().map_err(|error| format!("{}: {error}", subject.name()))?;
-    let mut server = Server { child, at };
-    let ready = wait_up_to(Duration::from_secs(20), || {
-        let ended = matches!(server.child.try_wait(), Ok(Some(_)));
+    let mut server = Server { pid: child.id(), child, at };
+    let daemon = subject == Subject::Postfwd;
+    let ready = wait_up_to(Duration::from_secs(30), || {
+        let ended = !daemon && matches!(server.child.try_wait(), Ok(Some(_)));
         (ended || server.at.connect().is_ok()).then_some(!ended)
     });
     if ready != Some(true) {
         let said = fs::read_to_string(folder.join("log")).unwrap_or_default();
         return Err(format!("{} does not start: {said}", subject.name()).into());
+    }
+    if daemon {
+        let pid = fs::read_to_string(folder.join("pid"))?;
+        server.pid = pid.trim().parse()?;
     }
     Ok(server)
 }
@@ -266,8 +279,10 @@ fn load(at: &At, requests: u64, users: u64, state: &'static str) -> Result<Vec<D
 /// One run on a fresh server.
 fn measure(subject: Subject, scratch: &Scratch, name: &str, quick: bool) -> Result<Value, Box<dyn Error>> {
     let server = start(subject, scratch, name)?;
-    let pid = server.child.id();
-    let state = if subject == Subject::Postgrey { "RCPT" } else { "DATA" };
+    let pid = server.pid;
+    // These two look at RCPT alone, and pass the rest by.
+    let at_rcpt = matches!(subject, Subject::Postgrey | Subject::PolicydRateLimit);
+    let state = if at_rcpt { "RCPT" } else { "DATA" };
     let requests = subject.requests(quick);
     load(&server.at, requests / 10, USERS, state).map_err(|error| format!("{}: {error}", subject.name()))?;
     let (before, began) = (CpuTime::of(pid)?, Instant::now());
@@ -303,11 +318,12 @@ fn weigh(scratch: &Scratch, quick: bool) -> Result<(f64, f64), Box<dyn Error>> {
         .arg(folder.join("conf"))
         .stdin(Stdio::null())
         .stderr(fs::File::create(folder.join("log"))?);
-    let server = Server { child: child.spawn()?, at: At::Unix(folder.join("policy")) };
+    let child = child.spawn()?;
+    let server = Server { pid: child.id(), child, at: At::Unix(folder.join("policy")) };
     wait_up_to(Duration::from_secs(20), || server.at.connect().ok()).ok_or("it does not start")?;
     load(&server.at, keys, keys, "DATA")?;
     std::thread::sleep(Duration::from_secs(2));
-    let with_keys = Memory::of(server.child.id())?.now_kib as f64 * 1024.0 / 1e6;
+    let with_keys = Memory::of(server.pid)?.now_kib as f64 * 1024.0 / 1e6;
 
     let idle = start(Subject::Ours, scratch, "idle")?;
     let (_, most) = getrlimit(Resource::RLIMIT_NOFILE)?;
@@ -322,7 +338,7 @@ fn weigh(scratch: &Scratch, quick: bool) -> Result<(f64, f64), Box<dyn Error>> {
         let _count = stream.read(&mut reply)?;
         held.push(stream);
     }
-    let with_connections = Memory::of(idle.child.id())?.now_kib as f64 * 1024.0 / 1e6;
+    let with_connections = Memory::of(idle.pid)?.now_kib as f64 * 1024.0 / 1e6;
     Ok((with_keys, with_connections))
 }
 

@@ -66,7 +66,7 @@ pub(super) fn used(state: &[u8], present: Bound) -> u64 {
 }
 
 fn write(start: u64, count: u64, out: &mut Vec<u8>) {
-    push::<4>(if count == 0 { 0 } else { start }, out);
+    push::<4>(start, out);
     push::<6>(count, out);
 }
 
