@@ -3,7 +3,7 @@
 POLICYD_SOCKET=/var/spool/postfix/postrider/policyd
 POLICYD_CONF=/etc/postrider/policyd.toml
 
-# asks USER RECIPIENTS: mail of a user with a login, by swaks over submission; prints the answers' codes.
+# policyd_mail USER RECIPIENT: mail of a user with a login, by swaks over submission; prints the answers' codes.
 policyd_mail() {
     nsenter -t "$(leader)" -n swaks --server 127.0.0.1:587 --tls --auth PLAIN --auth-user "$1" --auth-password right \
         --from "$1" --to "$2" --header 'Subject: number 40' > "$RUN/swaks" 2>&1 || true
@@ -16,7 +16,7 @@ policyd_attached() {
     local ask='check_policy_service { unix:postrider/policyd, timeout=5s, default_action=DUNNO }'
     on postconf -e "smtpd_recipient_restrictions=$ask, permit_mynetworks, permit_sasl_authenticated, reject_unauth_destination" \
         "smtpd_data_restrictions=$ask" "smtpd_end_of_data_restrictions=$ask"
-    check "the configuration and Postfix's are good" on postrider-policyd -n --postfix 2> "$RUN/checked"
+    on postrider-policyd -n --postfix 2> "$RUN/checked" || { cat "$RUN/checked" >&2; return 1; }
     check "the check names the service that asks: $(cat "$RUN/checked")" grep -q 'smtp/inet asks this service' "$RUN/checked"
     on systemctl restart postfix
     on sed -i 's/"200\/hour", /"3\/hour", /' "$POLICYD_CONF"
