@@ -19,7 +19,6 @@ use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-#[allow(dead_code, reason = "milterload, which shares it, also asks for peaks")]
 #[path = "process.rs"]
 #[allow(dead_code, reason = "milterload and authload use the rest of it")]
 mod process;
