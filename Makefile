@@ -30,7 +30,7 @@ endif
 
 boot-test:
 	$(NEEDS) $(LISTS)/boot
-	@if tests/boot/run --possible; then $(MAKE) deb && tests/boot/run target/debian; fi
+	@if tests/boot/run --possible; then $(MAKE) deb && timeout 30m tests/boot/run target/debian; fi
 
 demo:
 	$(NEEDS) $(LISTS)/build tests/apt-packages

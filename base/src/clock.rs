@@ -6,9 +6,22 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 ///
 /// A clock set before 1970 reads as 0.
 #[must_use]
-#[allow(clippy::disallowed_methods, reason = "this is the one place that reads the clock")]
 pub fn unix_now() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO).as_secs()
+    since_1970().as_secs()
+}
+
+/// The time since 1970-01-01 UTC, as exactly as the system knows it; zero before 1970.
+#[must_use]
+#[allow(clippy::disallowed_methods, reason = "this is the one place that reads the clock")]
+pub fn since_1970() -> Duration {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO)
+}
+
+/// The time since the machine was started, also while it slept (`CLOCK_BOOTTIME`). Nobody can set it, and
+/// all processes until the next start of the machine see the same.
+#[must_use]
+pub fn since_boot() -> Duration {
+    nix::time::clock_gettime(nix::time::ClockId::CLOCK_BOOTTIME).map_or(Duration::ZERO, Duration::from)
 }
 
 /// The time since 1970-01-01 UTC; zero for a clock set before.

@@ -1,9 +1,9 @@
 //! Hands a message to sendmail(1): an argument vector and no shell, a clean environment, a bounded time.
 //!
-//! Holds one `unsafe` block: what the child does before it becomes sendmail.
-//!
 //! The message is complete in a file without a name before sendmail starts. Were it written into a pipe, sendmail would
 //! take the end of a killed delivery for the end of the message, and send half of it.
+//!
+//! Holds one `unsafe` block: what the child does before it becomes sendmail.
 
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom, Write};

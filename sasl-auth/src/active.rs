@@ -50,8 +50,10 @@ pub struct Active {
 
 /// A passdb with its place in the chain.
 pub struct Passdb {
-    /// Its name in the log and the metrics.
+    /// Its name in the log and the metrics; several may share one.
     pub name: Arc<str>,
+    /// Its place in the configuration, which no other passdb shares.
+    pub number: usize,
     /// Its settings.
     pub settings: settings::Passdb,
     /// The driver.
@@ -107,6 +109,8 @@ pub struct Shared {
     pub countries: Option<Countries>,
     /// The threads that hash.
     pub pool: Pool,
+    /// Those that make SCRAM keys of clear-text passwords; they never wait for a slow hash.
+    pub keys_pool: Pool,
     /// The figures.
     pub metrics: Metrics,
     /// Makes salts of unknown users look like salts.
@@ -122,8 +126,9 @@ impl Active {
     pub fn new(settings: Settings) -> Result<Self, String> {
         let usernames = settings.names.compile()?;
         let (mut denies, mut masters, mut passdbs) = (Vec::new(), Vec::new(), Vec::new());
-        for one in &settings.passdb {
-            let built = Passdb::new(one).map_err(|error| format!("[[passdb]] {}: {error}", one.name))?;
+        for (number, one) in settings.passdb.iter().enumerate() {
+            let built =
+                Passdb::new(one, number).map_err(|error| format!("[[passdb]] {}: {error}", one.name))?;
             match (one.deny, one.master) {
                 (true, _) => denies.push(built),
                 (false, true) => masters.push(built),
@@ -181,9 +186,10 @@ impl fmt::Debug for Userdb {
 }
 
 impl Passdb {
-    fn new(settings: &settings::Passdb) -> Result<Self, String> {
+    fn new(settings: &settings::Passdb, number: usize) -> Result<Self, String> {
         Ok(Self {
             name: Arc::from(settings.name.as_str()),
+            number,
             driver: passdb::Driver::new(settings)?,
             sharing: sharing(settings),
             format: template(&settings.username_format)?,
@@ -303,13 +309,15 @@ impl Shared {
         };
         let metrics = Metrics::new();
         metrics.drivers(drivers(settings));
+        let pool =
+            || Pool::new(&settings.hashing).map_err(|error| format!("starting the hashing threads: {error}"));
         Ok(Self {
             throttle: Mutex::new(Throttle::new(settings.throttle)),
             cache: Mutex::new(settings.cache.map(|cache| Cache::new(cache, &cache_secret))),
             networks: Mutex::new(Networks::new(settings.networks.clone())),
             countries,
-            pool: Pool::new(&settings.hashing)
-                .map_err(|error| format!("starting the hashing threads: {error}"))?,
+            pool: pool()?,
+            keys_pool: pool()?,
             metrics,
             decoy_secret,
             cache_secret,
@@ -328,7 +336,7 @@ impl Shared {
     /// All figures as a text.
     #[must_use]
     pub fn figures(&self) -> String {
-        self.metrics.hashing(&self.pool.figures());
+        self.metrics.hashing(&self.pool.figures().and(self.keys_pool.figures()));
         {
             let cache = lock(&self.cache);
             self.metrics.cache(&figures(cache.as_ref()));

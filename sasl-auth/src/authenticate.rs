@@ -35,6 +35,15 @@ pub struct Manners {
     pub suspect: bool,
     /// Slow checks take turns between lanes; one lane per address.
     pub lane: u64,
+    /// Wrong passwords are counted.
+    pub counts: bool,
+}
+
+impl Manners {
+    /// When a hash must be done for the answer to be there in time.
+    fn hashed_by(&self) -> Instant {
+        self.deadline.checked_sub(Duration::from_millis(200)).unwrap_or(self.deadline)
+    }
 }
 
 /// What a chain said.
@@ -173,6 +182,11 @@ pub async fn walk(
             Found::No { source, why, at_once }
         }
         Verdict::Unavailable => {
+            if manners.counts && matches!(&no, Some((_, Why::Mismatch(_), _))) {
+                // The client hears nothing of it, but a right password would have opened: it was a guess.
+                let now = clock::monotonic_now();
+                lock(&shared.throttle).failed(request.remote_ip, &request.user, now);
+            }
             let (source, detail) =
                 away.unwrap_or_else(|| (Arc::from(OURSELVES), "no passdb could answer".to_owned()));
             Found::Unavailable { source, detail }
@@ -191,7 +205,13 @@ pub enum Handed {
 
 /// Finds the stored password of `request.user` in the form that `kind` names, by the chain's rules: a
 /// passdb that has it says yes, one that has none or only a one-way hash says no.
-pub async fn hand_out(active: &Active, request: &Request, kind: CredentialKind) -> Handed {
+pub async fn hand_out(
+    active: &Active,
+    shared: &Shared,
+    request: &Request,
+    kind: CredentialKind,
+    manners: Manners,
+) -> Handed {
     let mut walk = Walk::default();
     let mut merged = Fields::new();
     let mut yes: Option<(Arc<str>, Credentials, Option<String>)> = None;
@@ -213,18 +233,27 @@ pub async fn hand_out(active: &Active, request: &Request, kind: CredentialKind) 
             Ok(Lookup::Found(entry)) if completed(passdb, &entry, request).has("noauthenticate") => Said::No,
             Ok(Lookup::Found(mut entry)) => {
                 passdb.complete(&mut entry.fields, request);
-                match suitable(&entry, request, passdb, active, kind).await {
-                    // Once somebody has the password, a later one only has to know the user.
-                    _ if walk.is_verified() => {
+                // Once somebody has the password, a later one only has to know the user.
+                let suitable = if walk.is_verified() {
+                    None
+                } else {
+                    Some(suitable(&entry, request, passdb, active, shared, kind, manners).await)
+                };
+                match suitable {
+                    None => {
                         merge(&mut merged, entry.fields);
                         Said::Yes
                     }
-                    Ok((credentials, label)) => {
+                    Some(Suitable::Credentials(credentials, label)) => {
                         merge(&mut merged, entry.fields);
                         yes = Some((source, credentials, label));
                         Said::Yes
                     }
-                    Err(detail) => {
+                    Some(Suitable::Unavailable(detail)) => {
+                        away = Some((source, detail));
+                        Said::Unavailable
+                    }
+                    Some(Suitable::None(detail)) => {
                         let at_once = entry.fields.has("nodelay");
                         no = Some(Found::No { source, why: Why::Mismatch(detail), at_once });
                         Said::No
@@ -257,29 +286,41 @@ pub async fn hand_out(active: &Active, request: &Request, kind: CredentialKind) 
     }
 }
 
-/// The first of the stored passwords that `kind` can be made of; or why there is none, for the log.
+/// What a mechanism can work with among the stored passwords of a user.
+enum Suitable {
+    /// The first that fits, and the app password's name.
+    Credentials(Credentials, Option<String>),
+    /// None fits; why, for the log.
+    None(String),
+    /// That cannot be told now.
+    Unavailable(String),
+}
+
 async fn suitable(
     entry: &Entry,
     request: &Request,
     passdb: &Passdb,
     active: &Active,
+    shared: &Shared,
     kind: CredentialKind,
-) -> Result<(Credentials, Option<String>), String> {
+    manners: Manners,
+) -> Suitable {
     let stored: Vec<Usable> = usable(entry, request, passdb, active).collect();
     let mut schemes = Vec::new();
     for one in stored {
-        match derived(&one.parsed, kind, &request.user).await {
-            Some(credentials) => {
+        match derived(&one.parsed, kind, &request.user, shared, manners).await {
+            Ok(Some(credentials)) => {
                 passdb.learn_scram(&one.parsed, kind);
-                return Ok((credentials, one.opened.label));
+                return Suitable::Credentials(credentials, one.opened.label);
             }
-            None => schemes.push(one.parsed.scheme_name().to_owned()),
+            Ok(None) => schemes.push(one.parsed.scheme_name().to_owned()),
+            Err(detail) => return Suitable::Unavailable(detail),
         }
     }
     if schemes.is_empty() {
-        return Err("there is no password that can be used".to_owned());
+        return Suitable::None("there is no password that can be used".to_owned());
     }
-    Err(format!("Requested {} scheme, but we have only {}", kind_name(kind), schemes.join(", ")))
+    Suitable::None(format!("Requested {} scheme, but we have only {}", kind_name(kind), schemes.join(", ")))
 }
 
 /// Who speaks in the log and the metrics where no passdb does.
@@ -293,26 +334,46 @@ fn kind_name(kind: CredentialKind) -> &'static str {
     }
 }
 
-/// SCRAM keys from a clear-text password take thousands of hashes: not on this thread.
-async fn derived(stored: &Stored, kind: CredentialKind, user: &str) -> Option<Credentials> {
+/// SCRAM keys from a clear-text password take thousands of hashes: not on this thread, and not on more
+/// threads than there are processors, however many ask at once.
+///
+/// # Errors
+/// Why they could not be made now, for the log.
+async fn derived(
+    stored: &Stored,
+    kind: CredentialKind,
+    user: &str,
+    shared: &Shared,
+    manners: Manners,
+) -> Result<Option<Credentials>, String> {
     let is_direct =
         stored.scheme_name().eq_ignore_ascii_case(kind_name(kind)) || kind == CredentialKind::CramMd5;
     if is_direct {
-        return stored.credentials(kind, user);
+        return Ok(stored.credentials(kind, user));
     }
     let (stored, user) = (stored.clone(), user.to_owned());
-    let task = tokio::task::spawn_blocking(move || stored.credentials(kind, &user));
-    task.await.unwrap_or_else(|error| {
-        log::error!("making {} keys: {error}", kind_name(kind));
-        None
-    })
+    let made = shared
+        .keys_pool
+        .compute(manners.lane, manners.suspect, manners.hashed_by(), move || stored.credentials(kind, &user));
+    made.await.map_err(|error| format!("making {} keys: {error}", kind_name(kind)))
 }
 
 /// Keys that nothing matches, for a user without any: as long in the making as the keys of those who
 /// have some, and the same each time. `None` leaves it to the mechanism.
-pub async fn pretended(active: &Active, user: &str, kind: CredentialKind) -> Option<Credentials> {
-    let decoy = active.passdbs.iter().find_map(|passdb| passdb.scram_decoy(kind))?;
-    derived(&decoy, kind, user).await
+///
+/// # Errors
+/// As those of a known user could not be made now.
+pub async fn pretended(
+    active: &Active,
+    shared: &Shared,
+    user: &str,
+    kind: CredentialKind,
+    manners: Manners,
+) -> Result<Option<Credentials>, String> {
+    match active.passdbs.iter().find_map(|passdb| passdb.scram_decoy(kind)) {
+        Some(decoy) => derived(&decoy, kind, user, shared, manners).await,
+        None => Ok(None),
+    }
 }
 
 async fn ask(
@@ -422,7 +483,8 @@ fn cache_key(
     Some(cache.key(&[
         // Answers that an old configuration gave are none of a new one's.
         &active.generation.to_be_bytes(),
-        passdb.name.as_bytes(),
+        // Not the name, which others may have as well: one's word is none of another's.
+        &passdb.number.to_be_bytes(),
         request.user.as_bytes(),
         request.original_user.as_bytes(),
         request.login_user.as_deref().unwrap_or_default().as_bytes(),
@@ -649,7 +711,7 @@ async fn hash(
         password: password.clone(),
         lane: manners.lane,
         suspect: manners.suspect,
-        deadline: manners.deadline.checked_sub(Duration::from_millis(200)).unwrap_or(manners.deadline),
+        deadline: manners.hashed_by(),
     };
     shared.pool.verify(job).await.map_err(|error| error.to_string())
 }

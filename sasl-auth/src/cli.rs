@@ -1,6 +1,7 @@
 //! The command line: the daemon's flags, and the tools `test`, `lookup`, `password` and `import`.
 
 use std::ffi::OsString;
+use std::net::IpAddr;
 use std::path::PathBuf;
 
 use clap::error::ErrorKind;
@@ -74,14 +75,16 @@ pub struct Invocation {
 #[derive(Debug, PartialEq, Eq)]
 pub struct Usage(pub String);
 
+fn told() -> Arg {
+    Arg::new("told")
+        .short('x')
+        .value_name("KEY=VALUE")
+        .action(ArgAction::Append)
+        .value_parser(told_of_client)
+        .help("what the client would tell: service=smtp, rip=192.0.2.1, secured ...")
+}
+
 fn command() -> Command {
-    let told = || {
-        Arg::new("told")
-            .short('x')
-            .value_name("KEY=VALUE")
-            .action(ArgAction::Append)
-            .help("what the client would tell: service=smtp, rip=192.0.2.1, secured ...")
-    };
     let json = || Arg::new("json").long("json").action(ArgAction::SetTrue).help("print JSON");
     Command::new("postrider-sasl-auth")
         .about("Authenticates SMTP users for Postfix and Exim by the Dovecot auth protocol")
@@ -157,6 +160,41 @@ fn command() -> Command {
         .subcommand(Command::new("pam-worker").hide(true))
 }
 
+/// What `-x` may say, sorted by what the value is.
+const ADDRESSES: [&str; 4] = ["rip", "lip", "real_rip", "real_lip"];
+const PORTS: [&str; 2] = ["rport", "lport"];
+const TEXTS: [&str; 5] = ["service", "local_name", "session", "client_id", "cert_username"];
+const FLAGS: [&str; 2] = ["secured", "valid-client-cert"];
+
+/// A word of `-x` as an AUTH line has it. There a server passes over what it does not know; here that would
+/// hide a slip of the pen.
+fn told_of_client(word: &str) -> Result<String, String> {
+    let (key, value) = word.split_once('=').map_or((word, None), |(key, value)| (key, Some(value)));
+    let is_right = match value {
+        _ if word.contains(char::is_control) => return Err("a control character is in it".to_owned()),
+        Some(value) if ADDRESSES.contains(&key) => value.parse::<IpAddr>().is_ok(),
+        Some(value) if PORTS.contains(&key) => value.parse::<u16>().is_ok(),
+        Some(value) if TEXTS.contains(&key) => !value.is_empty(),
+        None | Some("tls") if FLAGS.contains(&key) => true,
+        _ => false,
+    };
+    if is_right {
+        return Ok(word.to_owned());
+    }
+    Err(if ADDRESSES.contains(&key) {
+        format!("{key} is an address, as in {key}=192.0.2.1")
+    } else if PORTS.contains(&key) {
+        format!("{key} is a port, as in {key}=587")
+    } else if TEXTS.contains(&key) {
+        format!("{key} has a value, as in {key}=smtp")
+    } else if FLAGS.contains(&key) {
+        format!("{key} has no value")
+    } else {
+        let known: Vec<&str> = [&ADDRESSES[..], &PORTS, &TEXTS, &FLAGS].concat();
+        format!("{key} is not known; known are {}", known.join(", "))
+    })
+}
+
 /// Reads a command line without the program's name.
 ///
 /// # Errors
@@ -164,6 +202,9 @@ fn command() -> Command {
 pub fn read(arguments: impl IntoIterator<Item = OsString>) -> Result<Invocation, Usage> {
     let program = std::iter::once(OsString::from("postrider-sasl-auth"));
     match command().try_get_matches_from(program.chain(arguments)) {
+        Ok(matches) if matches.get_flag("check") && matches.subcommand_name().is_some() => {
+            Err(Usage("error: -n stands alone, without a command\n".to_owned()))
+        }
         Ok(matches) => Ok(invocation(&matches)),
         Err(error) if matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) => {
             Ok(Invocation { task: Task::Print(error.to_string()), config: PathBuf::from(DEFAULT_PATH) })
@@ -221,6 +262,7 @@ mod tests {
         assert!(matches!(of("--help").unwrap().task, Task::Print(text) if !text.contains("pam-worker")));
         assert!(of("--nonsense").is_err());
         assert!(of("test").is_err());
+        assert!(of("-n test bob").is_err());
     }
 
     #[test]
@@ -229,6 +271,24 @@ mod tests {
         let told = vec!["service=smtp".to_owned(), "secured".to_owned()];
         assert_eq!(invocation.task, Task::Test { user: "bob".into(), told, json: true });
         assert_eq!(invocation.config, PathBuf::from("/x"));
+        for wrong in [
+            "foo=bar",
+            "rip=999.1.1.1",
+            "rip",
+            "rport=x",
+            "service=",
+            "service",
+            "secured=no",
+            "rip=::1\u{7f}",
+        ] {
+            let Err(Usage(text)) = of(&format!("test bob -x {wrong}")) else { panic!("{wrong}") };
+            assert!(text.contains("-x"), "{text}");
+        }
+        for right in
+            ["rip=::1", "real_lip=192.0.2.1", "lport=25", "session=a=b", "secured=tls", "valid-client-cert"]
+        {
+            assert!(of(&format!("lookup bob -x {right}")).is_ok(), "{right}");
+        }
         assert_eq!(of("lookup bob -c /y").unwrap().config, PathBuf::from("/y"));
         let Task::Password(password) = of("password -s ARGON2ID -r 4").unwrap().task else { panic!() };
         assert_eq!((password.scheme.as_str(), password.rounds), ("ARGON2ID", Some(4)));

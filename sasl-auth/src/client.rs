@@ -27,7 +27,7 @@ use crate::session::{Event, Session};
 const MOST_UNREAD: usize = 50 * 1024;
 /// How often waiting clients are looked at.
 const TICK: Duration = Duration::from_secs(5);
-/// A client that takes nothing of its answers for so long is given up.
+/// A client that takes nothing of its answers for so long is given up, or sooner by `request_timeout`.
 const LONGEST_BLOCK: Duration = Duration::from_secs(30);
 
 /// A connection.
@@ -357,8 +357,9 @@ impl Client {
             self.arm(limits.handshake_timeout);
             return Ok(());
         }
-        if self.blocked_since.is_some_and(|since| now.saturating_duration_since(since) >= LONGEST_BLOCK) {
-            let secs = LONGEST_BLOCK.as_secs();
+        let longest_block = LONGEST_BLOCK.min(limits.request_timeout);
+        if self.blocked_since.is_some_and(|since| now.saturating_duration_since(since) >= longest_block) {
+            let secs = longest_block.as_secs();
             return Err(End::Broken(format!("has not read its answers for {secs} s")));
         }
         let expired = self.session.expire(now, limits.request_timeout);

@@ -137,18 +137,10 @@ impl Command {
             }
             Outcome::Error => return Err(failed(&answer.reason)),
         }
-        let Some(text) = answer.password.map(Secret::from) else {
-            return Ok(if answer.fields.has("nopassword") {
-                Lookup::Found(passdb::Entry { passwords: Vec::new(), fields: answer.fields })
-            } else {
-                Lookup::OnlyVerifies
-            });
-        };
-        let passwords = if text.is_empty() {
-            Vec::new()
-        } else {
-            vec![StoredPassword { text, ..StoredPassword::default() }]
-        };
+        // Without a password the user is known all the same.
+        let text = answer.password.map(Secret::from).filter(|text| !text.is_empty());
+        let passwords =
+            text.map(|text| StoredPassword { text, ..StoredPassword::default() }).into_iter().collect();
         Ok(Lookup::Found(passdb::Entry { passwords, fields: answer.fields }))
     }
 
@@ -354,7 +346,7 @@ mod tests {
             panic!("none")
         };
         assert_eq!(entry.passwords[0].text, Secret::from("{PLAIN}x"));
-        assert_eq!(lookup(r#"{"result":"ok"}"#).await, Ok(Lookup::OnlyVerifies));
+        assert_eq!(lookup(r#"{"result":"ok"}"#).await, Ok(Lookup::Found(passdb::Entry::default())));
         assert_eq!(lookup(r#"{"result":"unknown"}"#).await, Ok(Lookup::Unknown));
         let Ok(Lookup::Found(entry)) = lookup(r#"{"result":"refused","reason":"gone"}"#).await else {
             panic!("none")

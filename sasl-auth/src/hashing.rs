@@ -103,6 +103,23 @@ pub struct Figures {
     pub cancelled: u64,
 }
 
+impl Figures {
+    /// Those of two pools together.
+    #[must_use]
+    pub fn and(self, other: Self) -> Self {
+        Self {
+            queued: self.queued + other.queued,
+            suspects: self.suspects + other.suspects,
+            running: self.running + other.running,
+            memory_bytes: self.memory_bytes + other.memory_bytes,
+            done: self.done + other.done,
+            refused: self.refused + other.refused,
+            late: self.late + other.late,
+            cancelled: self.cancelled + other.cancelled,
+        }
+    }
+}
+
 /// What to run; it may ask whether it has been abandoned.
 type Work = Box<dyn FnOnce(&dyn Fn() -> bool) -> Result<Option<usize>, PoolError> + Send>;
 
@@ -195,6 +212,29 @@ impl Pool {
                 outcome
             }
         }
+    }
+
+    /// Runs other work than a comparison in its turn: `lane`, `suspect` and `deadline` are those of a [`Job`].
+    ///
+    /// # Errors
+    /// As [`Self::verify`]; [`PoolError::Hash`] when it panics.
+    pub async fn compute<T: Send + 'static>(
+        &self,
+        lane: u64,
+        suspect: bool,
+        deadline: Instant,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, PoolError> {
+        let result = Arc::new(Mutex::new(None));
+        let place = Arc::clone(&result);
+        let work = move |_: &dyn Fn() -> bool| {
+            let value = work();
+            *place.lock().unwrap_or_else(PoisonError::into_inner) = Some(value);
+            Ok(None)
+        };
+        self.submit(Box::new(work), 0, lane, suspect, deadline).await?;
+        let value = result.lock().unwrap_or_else(PoisonError::into_inner).take();
+        value.ok_or(PoolError::Stopped)
     }
 
     /// The numbers of this moment.

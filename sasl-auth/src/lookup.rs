@@ -187,10 +187,10 @@ async fn prefetched(
 async fn exists(active: &Active, request: &Request) -> Result<bool, Unavailable> {
     let mut silent = false;
     for passdb in active.passdbs.iter().filter(|passdb| passdb.serves(request)) {
-        if !passdb.driver.hands_out_passwords() {
-            silent = true;
-        } else if from_passdb(passdb, request).await?.is_some() {
-            return Ok(true);
+        match look_up(passdb, request).await? {
+            Lookup::Found(_) => return Ok(true),
+            Lookup::Unknown => {}
+            Lookup::OnlyVerifies => silent = true,
         }
     }
     if silent {

@@ -11,7 +11,8 @@ use base::config::{Report, Severity, Source};
 use base::exit;
 use base::log::{Facility, Sink, Syslog};
 use base::secret::Secret;
-use base::service::listen::{self, Access, Address, Listener};
+use base::service::descriptors;
+use base::service::listen::{self, Access, Address, ListenError, Listener};
 use base::service::privileges::RunAs;
 use base::service::signals::Signals;
 use sasl_auth::active::{Active, Shared};
@@ -129,6 +130,8 @@ fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
     // of its own. Handing each of them to another processor costs more than the work itself.
     tokio::runtime::Builder::new_current_thread()
         .enable_all()
+        // For files, names of hosts and the system's users.
+        .max_blocking_threads(64)
         .build()
         .map_err(|error| (exit::OSERR, format!("starting: {error}")))
 }
@@ -194,6 +197,7 @@ fn start(settings: Settings, config: &Path) -> Result<(), Failure> {
     start_log(&settings);
     let user = settings.run_as.as_deref().map(RunAs::find).transpose();
     let user = user.map_err(|error| (exit::CONFIG, error.to_string()))?;
+    descriptors::allow(descriptors_of(&settings));
     let handed_over = listen::handed_over().map_err(|error| (exit::UNAVAILABLE, error.to_string()))?;
     let runtime = runtime()?;
     // Before there is a socket: whoever sees the daemon listen may already send it a signal.
@@ -219,6 +223,15 @@ fn start(settings: Settings, config: &Path) -> Result<(), Failure> {
     result
 }
 
+/// How many descriptors all connections together need, and what else there is.
+fn descriptors_of(settings: &Settings) -> u64 {
+    let userdb = settings.listen.iter().filter(|listen| listen.kind == ListenKind::Userdb).count();
+    // Databases, programs, files of users.
+    const OTHERS: usize = 1024;
+    let needed = settings.limits.connections.saturating_mul(1 + userdb).saturating_add(OTHERS);
+    u64::try_from(needed).unwrap_or(u64::MAX)
+}
+
 /// Sockets from the service manager, by their paths, and those that we open ourselves.
 fn listeners(mut handed_over: Vec<Listener>, settings: &Settings) -> Result<Listeners, Failure> {
     let mut listeners = Listeners::default();
@@ -229,8 +242,9 @@ fn listeners(mut handed_over: Vec<Listener>, settings: &Settings) -> Result<List
             None => {
                 let access = Access::named(listen.mode, listen.user.as_deref(), listen.group.as_deref())
                     .map_err(|error| (exit::CONFIG, format!("{}: {error}", listen.address)))?;
-                listen::open_for(&listen.address, access)
-                    .map_err(|error| (exit::UNAVAILABLE, format!("cannot listen: {error}")))?
+                listen::open_for(&listen.address, access).map_err(|error| {
+                    (exit::UNAVAILABLE, format!("cannot listen: {error}{}", instead(&error, &handed_over)))
+                })?
             }
         };
         add(&mut listeners, listener, listen);
@@ -258,6 +272,23 @@ fn listeners(mut handed_over: Vec<Listener>, settings: &Settings) -> Result<List
         return Err((exit::CONFIG, text.to_owned()));
     }
     Ok(listeners)
+}
+
+/// What to do where a socket cannot be opened.
+fn instead(error: &ListenError, handed_over: &[Listener]) -> String {
+    if let Some(listener) = handed_over.first() {
+        return format!(
+            "; the service manager has opened {}: write that as address in [[listen]], or change its socket unit",
+            listener.name()
+        );
+    }
+    match error {
+        ListenError::Io(_, error) if error.kind() == std::io::ErrorKind::PermissionDenied => {
+            "; let the service manager open it (a socket unit), or start as root, with user in the configuration"
+                .to_owned()
+        }
+        _ => String::new(),
+    }
 }
 
 fn add(listeners: &mut Listeners, listener: Listener, listen: &Listen) {
@@ -389,4 +420,23 @@ fn needs_restart(old: &Settings, new: &Settings) -> Vec<&'static str> {
         names.push("[log]");
     }
     names
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test ends where it cannot go on")]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_to_do_about_a_socket_is_said() {
+        let refused = |kind| ListenError::Io("unix:/x/auth".to_owned(), std::io::Error::from(kind));
+        let denied = refused(std::io::ErrorKind::PermissionDenied);
+        assert!(instead(&denied, &[]).contains("socket unit"));
+        assert_eq!(instead(&refused(std::io::ErrorKind::AddrInUse), &[]), "");
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("postrider-auth");
+        let socket = Listener::Unix(std::os::unix::net::UnixListener::bind(&path).unwrap());
+        let text = instead(&denied, &[socket]);
+        assert!(text.contains(&format!("has opened unix:{}: write that", path.display())), "{text}");
+    }
 }

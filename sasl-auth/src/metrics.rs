@@ -22,6 +22,7 @@ use crate::hashing;
 pub struct Metrics {
     registry: Registry,
     drivers: Mutex<HashMap<String, &'static str>>,
+    usual: Mutex<Option<Usual>>,
     attempts: Family<Attempt, Counter>,
     seconds: Family<Mechanism, Histogram, fn() -> Histogram>,
     lookups: Family<Lookup, Counter>,
@@ -112,6 +113,21 @@ impl EncodeLabelSet for Lookup {
     }
 }
 
+/// The last attempt and where it is counted: most are like the one before, and finding a counter by four
+/// labels costs more than counting.
+struct Usual {
+    attempt: Attempt,
+    attempts: Counter,
+    seconds: Histogram,
+}
+
+impl Usual {
+    fn is_of(&self, mechanism: &str, result: &str, passdb: &str) -> bool {
+        let Attempt { mechanism: m, result: r, passdb: p, driver: _ } = &self.attempt;
+        *m == mechanism && *r == result && p == passdb
+    }
+}
+
 impl std::fmt::Debug for Metrics {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("Metrics")
@@ -196,6 +212,7 @@ impl Metrics {
         Self {
             registry,
             drivers: Mutex::default(),
+            usual: Mutex::default(),
             attempts,
             seconds,
             lookups,
@@ -211,6 +228,7 @@ impl Metrics {
     /// The passdbs in force: their names and their drivers' words. Replaces those told before.
     pub fn drivers(&self, passdbs: impl IntoIterator<Item = (String, &'static str)>) {
         *lock(&self.drivers) = passdbs.into_iter().collect();
+        *lock(&self.usual) = None;
     }
 
     /// An authentication has its verdict. `result` is `ok`, `unavailable` or [`crate::outcome::Why::word`].
@@ -218,11 +236,20 @@ impl Metrics {
     /// `passdb` is the name of the one that decided, or the part of this service (`auth`, `oauth2`,
     /// `anonymous`), which is its own driver.
     pub fn attempt(&self, mechanism: &'static str, result: &'static str, passdb: &str, took: Duration) {
+        let mut usual = lock(&self.usual);
+        if let Some(usual) = usual.as_ref().filter(|usual| usual.is_of(mechanism, result, passdb)) {
+            usual.attempts.inc();
+            usual.seconds.observe(took.as_secs_f64());
+            return;
+        }
         let driver = lock(&self.drivers).get(passdb).copied();
         let driver = driver.map_or_else(|| Cow::Owned(passdb.to_owned()), Cow::Borrowed);
         let attempt = Attempt { mechanism, result, passdb: passdb.to_owned(), driver };
-        self.attempts.get_or_create(&attempt).inc();
-        self.seconds.get_or_create(&Mechanism(mechanism)).observe(took.as_secs_f64());
+        let attempts = self.attempts.get_or_create(&attempt).clone();
+        let seconds = self.seconds.get_or_create(&Mechanism(mechanism)).clone();
+        attempts.inc();
+        seconds.observe(took.as_secs_f64());
+        *usual = Some(Usual { attempt, attempts, seconds });
     }
 
     /// A look-up was answered. `result` is `found`, `unknown`, `refused` or `unavailable`.

@@ -1,6 +1,7 @@
 //! The log's lines about logins: one per verdict, in the wording that fail2ban knows from Dovecot. Pure.
 
 use std::borrow::Cow;
+use std::fmt::Write;
 
 use crate::outcome::{Login, Rejection};
 use crate::request::Request;
@@ -8,35 +9,61 @@ use crate::request::Request;
 /// How much of a name, session or reason is shown.
 const LONGEST_NAME: usize = 120;
 
+/// Room for a line of the usual length: it is not moved while it grows.
+const USUAL_LINE: usize = 160;
+
 /// `passwd-file(bob,192.0.2.7)`, with the session where there is one.
 ///
 /// What came from the client cannot imitate another line: brackets, commas, blanks and control bytes
 /// of a name become `?`.
 #[must_use]
 pub fn subject(source: &str, user: &str, request: &Request) -> String {
-    let mut text = format!("{source}({}", name(user));
+    let mut text = String::with_capacity(USUAL_LINE);
+    push_subject(&mut text, source, user, request);
+    text
+}
+
+fn push_subject(text: &mut String, source: &str, user: &str, request: &Request) {
+    for part in [source, "(", &name(user)] {
+        text.push_str(part);
+    }
     if let Some(ip) = request.remote_ip {
-        text.push_str(&format!(",{ip}"));
+        push(text, format_args!(",{ip}"));
     }
     if !request.session.is_empty() {
         if request.remote_ip.is_none() {
             text.push(',');
         }
-        text.push_str(&format!(",<{}>", name(&request.session)));
+        for part in [",<", &name(&request.session), ">"] {
+            text.push_str(part);
+        }
     }
     text.push(')');
-    text
+}
+
+fn push_way(text: &mut String, request: &Request) {
+    for part in ["mechanism ", request.mechanism, ", service ", &name(&request.service)] {
+        text.push_str(part);
+    }
+}
+
+fn push(text: &mut String, part: std::fmt::Arguments<'_>) {
+    let written = text.write_fmt(part);
+    debug_assert!(written.is_ok(), "writing to a String cannot fail");
 }
 
 /// The line about a login.
 #[must_use]
 pub fn accepted(login: &Login, request: &Request) -> String {
-    let mut text = format!("{}: logged in, {}", subject(&login.source, &login.user, request), way(request));
+    let mut text = String::with_capacity(USUAL_LINE);
+    push_subject(&mut text, &login.source, &login.user, request);
+    text.push_str(": logged in, ");
+    push_way(&mut text, request);
     if let Some(master) = &login.master_user {
-        text.push_str(&format!(", master user {}", name(master)));
+        push(&mut text, format_args!(", master user {}", name(master)));
     }
     if let Some(label) = &login.label {
-        text.push_str(&format!(", app password {}", name(label)));
+        push(&mut text, format_args!(", app password {}", name(label)));
     }
     text
 }
@@ -47,7 +74,7 @@ pub fn rejected(rejection: &Rejection, request: &Request) -> String {
     let subject = subject(&rejection.source, &rejection.user, request);
     let mut text = format!("{subject}: {}, {}", clean(&rejection.why.text()), way(request));
     if let Some(master) = &rejection.master_user {
-        text.push_str(&format!(", master user {}", name(master)));
+        push(&mut text, format_args!(", master user {}", name(master)));
     }
     text
 }
@@ -69,7 +96,9 @@ pub fn postponed(source: &str, user: &str, request: &Request) -> String {
 }
 
 fn way(request: &Request) -> String {
-    format!("mechanism {}, service {}", request.mechanism, name(&request.service))
+    let mut text = String::new();
+    push_way(&mut text, request);
+    text
 }
 
 /// A text of ours that may quote what a peer sent.

@@ -84,6 +84,7 @@ pub async fn run(
     let status = format!("listening at {}", names.join(", "));
     log::info!("{status}");
     notify::ready(&status);
+    prefetch(service.active.load_full());
     let mut watchdog = tokio::time::interval(notify::watchdog_period().unwrap_or(Duration::from_secs(3600)));
     loop {
         tokio::select! {
@@ -93,6 +94,7 @@ pub async fn run(
                     notify::reloading();
                     reload();
                     notify::ready(&status);
+                    prefetch(service.active.load_full());
                 }
             },
             _ = watchdog.tick() => notify::alive(),
@@ -119,6 +121,17 @@ pub async fn run(
         );
     }
     Ok(())
+}
+
+/// Fetches what the first token would wait for. If it cannot be had, the log says so before anybody fails.
+fn prefetch(active: Arc<Active>) {
+    tokio::spawn(async move {
+        if let Some(tokens) = &active.tokens
+            && let Err(away) = tokens.prefetch(base::clock::unix_now()).await
+        {
+            log::warn!("{}; tokens cannot be checked until it is back", away.detail);
+        }
+    });
 }
 
 /// How many connections are open, and how many there have been.

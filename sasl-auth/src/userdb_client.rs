@@ -3,7 +3,7 @@
 use std::ops::ControlFlow;
 use std::time::Duration;
 
-use base::dovecot::request::Named;
+use base::dovecot::request::{Named, Parameters};
 use base::dovecot::{LONGEST_USERDB_LINE, reply};
 use base::line::Lines;
 use base::service::stream::{Peer, Stream};
@@ -57,6 +57,7 @@ async fn converse(
     let mut session = UserdbSession::new(file, peer);
     let mut lines = Lines::new(LONGEST_USERDB_LINE);
     let mut out = Vec::new();
+    let mut told = false;
     reply::userdb_greeting(std::process::id(), &mut out);
     loop {
         if !send(stream, &mut out).await? {
@@ -98,24 +99,20 @@ async fn converse(
                     service.shared.metrics.lookup("PASS", result);
                 }
                 Event::List(id, parameters) => {
-                    let mask = parameters.value(b"user").unwrap_or_default();
-                    let mask = String::from_utf8_lossy(&mask);
-                    if mask.len() > LONGEST_MASK {
-                        return Err(format!("sent a mask of more than {LONGEST_MASK} bytes"));
+                    if !list(stream, &active, service, id, parameters, &mut out).await? {
+                        return Ok(());
                     }
-                    let mask = if mask.is_empty() { "*" } else { &*mask };
-                    let (users, end) = lookup::list(&active, mask).await;
-                    if let Err(unavailable) = &end {
-                        log::error!("listing users: {unavailable}");
+                }
+                Event::NotAllowed(id, command) => {
+                    // Once is enough.
+                    if !std::mem::replace(&mut told, true) {
+                        log::warn!(
+                            "userdb {} asked for {command}; on a socket of mode 0666 only its owner may",
+                            describe(peer)
+                        );
                     }
-                    for user in users {
-                        UserdbSession::listed(id, &user, &mut out);
-                        if out.len() >= PIECE && !send(stream, &mut out).await? {
-                            return Ok(());
-                        }
-                    }
-                    UserdbSession::list_done(id, end.is_ok(), &mut out);
-                    service.shared.metrics.lookup("LIST", if end.is_ok() { "found" } else { "unavailable" });
+                    UserdbSession::refused(id, command, &mut out);
+                    service.shared.metrics.lookup(command, "refused");
                 }
                 Event::CacheFlush(id) => {
                     let count = lock(&service.shared.cache).as_mut().map_or(0, crate::cache::Cache::clear);
@@ -128,6 +125,36 @@ async fn converse(
             }
         }
     }
+}
+
+/// Answers `LIST`. False when the client has gone.
+async fn list(
+    stream: &mut Stream,
+    active: &Active,
+    service: &Service,
+    id: u32,
+    parameters: Parameters<'_>,
+    out: &mut Vec<u8>,
+) -> Result<bool, String> {
+    let mask = parameters.value(b"user").unwrap_or_default();
+    let mask = String::from_utf8_lossy(&mask);
+    if mask.len() > LONGEST_MASK {
+        return Err(format!("sent a mask of more than {LONGEST_MASK} bytes"));
+    }
+    let mask = if mask.is_empty() { "*" } else { &*mask };
+    let (users, end) = lookup::list(active, mask).await;
+    if let Err(unavailable) = &end {
+        log::error!("listing users: {unavailable}");
+    }
+    for user in users {
+        UserdbSession::listed(id, &user, out);
+        if out.len() >= PIECE && !send(stream, out).await? {
+            return Ok(false);
+        }
+    }
+    UserdbSession::list_done(id, end.is_ok(), out);
+    service.shared.metrics.lookup("LIST", if end.is_ok() { "found" } else { "unavailable" });
+    Ok(true)
 }
 
 /// Sends everything. False when the client has gone.

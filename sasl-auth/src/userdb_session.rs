@@ -30,6 +30,9 @@ pub enum Event<'a> {
     List(u32, Parameters<'a>),
     /// `CACHE-FLUSH`.
     CacheFlush(u32),
+    /// `PASS` or `LIST` of a peer that may only look up itself; its name, for the log.
+    /// [`UserdbSession::refused`] answers it.
+    NotAllowed(u32, &'static str),
 }
 
 /// Why the connection must end. The text is for the log.
@@ -98,9 +101,9 @@ impl UserdbSession {
             UserdbLine::Cpid(_) => Ok(Event::Nothing),
             _ if !self.greeted => Err(Disconnect::OutOfOrder),
             UserdbLine::User(named) => Ok(Event::User(named)),
-            UserdbLine::Pass(_) if self.only_uid.is_some() => Err(Disconnect::NotAllowed("PASS")),
+            UserdbLine::Pass(named) if self.only_uid.is_some() => Ok(Event::NotAllowed(named.id, "PASS")),
             UserdbLine::Pass(named) => Ok(Event::Pass(named)),
-            UserdbLine::List { .. } if self.only_uid.is_some() => Err(Disconnect::NotAllowed("LIST")),
+            UserdbLine::List { id, .. } if self.only_uid.is_some() => Ok(Event::NotAllowed(id, "LIST")),
             UserdbLine::List { id, parameters } => Ok(Event::List(id, parameters)),
             UserdbLine::CacheFlush { .. } if self.only_uid.is_some() => {
                 Err(Disconnect::NotAllowed("CACHE-FLUSH"))
@@ -186,6 +189,14 @@ impl UserdbSession {
         line.end();
     }
 
+    /// Appends the answer to what [`Event::NotAllowed`] tells of: as Dovecot's, which keeps the connection.
+    pub fn refused(id: u32, command: &str, out: &mut Vec<u8>) {
+        match command {
+            "LIST" => Self::list_done(id, false, out),
+            _ => Reply::new("FAIL", id, out).end(),
+        }
+    }
+
     /// Appends the answer to `CACHE-FLUSH`.
     pub fn flushed(id: u32, count: usize, out: &mut Vec<u8>) {
         let mut line = Reply::new("OK", id, out);
@@ -222,9 +233,14 @@ mod tests {
     #[test]
     fn who_may_ask() {
         let mut stranger = session(0o666, 1000);
-        assert_eq!(stranger.line(b"PASS\t1\tbob\tservice=x"), Err(Disconnect::NotAllowed("PASS")));
-        assert_eq!(stranger.line(b"LIST\t1\tservice=x"), Err(Disconnect::NotAllowed("LIST")));
+        assert_eq!(stranger.line(b"PASS\t3\tbob\tservice=x"), Ok(Event::NotAllowed(3, "PASS")));
+        assert_eq!(stranger.line(b"LIST\t4\tservice=x"), Ok(Event::NotAllowed(4, "LIST")));
+        assert_eq!(stranger.line(b"CACHE-FLUSH\t5"), Err(Disconnect::NotAllowed("CACHE-FLUSH")));
         let mut out = Vec::new();
+        UserdbSession::refused(3, "PASS", &mut out);
+        UserdbSession::refused(4, "LIST", &mut out);
+        assert_eq!(out, b"FAIL\t3\nDONE\t4\tfail\n");
+        out.clear();
         assert_eq!(stranger.user(1, &found("1001"), &mut out), "refused");
         assert_eq!(stranger.user(2, &found("1000"), &mut out), "found");
         assert_eq!(out, b"FAIL\t1\nUSER\t2\tbob\tuid=1000\thome=/h\n");

@@ -6,7 +6,9 @@ use std::io::Write;
 use std::process::{Command, Output, Stdio};
 
 fn run(arguments: &[&str], input: &str) -> Output {
-    let mut child = Command::new(env!("CARGO_BIN_EXE_postrider-sasl-auth"))
+    // Not for ever: status 124 after a minute.
+    let mut child = Command::new("timeout")
+        .args(["60", env!("CARGO_BIN_EXE_postrider-sasl-auth")])
         .args(arguments)
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())

@@ -1,7 +1,8 @@
 //! What Prometheus reads of logins, and that a reload loses nothing of it.
 
-#![allow(clippy::unwrap_used, reason = "a test ends where it cannot go on")]
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test ends where it cannot go on")]
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use base::clock::monotonic_now;
@@ -23,8 +24,17 @@ fn settings(databases: &str) -> Settings {
 }
 
 async fn plain(settings: &Settings, shared: &Arc<Shared>, initial: &str) -> Answer {
+    plain_from(settings, shared, initial, None).await
+}
+
+async fn plain_from(
+    settings: &Settings,
+    shared: &Arc<Shared>,
+    initial: &str,
+    remote_ip: Option<IpAddr>,
+) -> Answer {
     let active = Arc::new(Active::new(settings.clone()).unwrap());
-    let request = Request { mechanism: "PLAIN", service: "smtp".into(), ..Request::default() };
+    let request = Request { mechanism: "PLAIN", service: "smtp".into(), remote_ip, ..Request::default() };
     let initial = Some(initial.as_bytes().to_vec());
     Exchange::begin(
         active,
@@ -78,4 +88,98 @@ async fn attempts_name_the_driver_and_totals_outlive_a_reload() {
     }
     has(&shared, "cache_hits_total 3");
     has(&shared, "cache_misses_total 2");
+}
+
+#[tokio::test]
+async fn logins_from_new_networks_and_countries_are_counted() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("countries.mmdb");
+    std::fs::write(&path, maxmind(&[([192, 0, 2], "DE"), ([198, 51, 100], "FR"), ([198, 51, 101], "FR")]))
+        .unwrap();
+    let settings = settings(&format!(
+        "[networks]\ncountry_database = \"{}\"\n[[passdb]]\ndriver = \"static\"\npassword = \"{{PLAIN}}secret\"\n",
+        path.display()
+    ));
+    let shared = Arc::new(Shared::new(&settings).unwrap());
+    for (from, networks, countries) in [
+        ("192.0.2.1", 0, 0),
+        ("192.0.2.200", 0, 0),
+        ("198.51.100.7", 1, 1),
+        ("198.51.101.7", 2, 1),
+        // In no country that the file knows, and by IPv6, of which it knows nothing.
+        ("203.0.113.7", 3, 1),
+        ("2001:db8::1", 4, 1),
+        ("192.0.2.3", 4, 1),
+    ] {
+        let answer = plain_from(&settings, &shared, "\0joe\0secret", from.parse().ok()).await;
+        assert!(matches!(answer, Answer::Ok(..)), "{from}");
+        let answer = plain_from(&settings, &shared, "\0joe\0wrong", "203.0.113.9".parse().ok()).await;
+        assert!(matches!(answer, Answer::Fail(_)), "who fails is not counted");
+        has(&shared, &format!("new_network_logins_total {networks}"));
+        has(&shared, &format!("new_country_logins_total {countries}"));
+    }
+    std::fs::write(&path, "no such file").unwrap();
+    assert!(Shared::new(&settings).unwrap_err().contains("countries.mmdb"));
+}
+
+/// A MaxMind DB file (format 2.0) of IPv4 networks of 24 bits and their countries.
+fn maxmind(networks: &[([u8; 3], &str)]) -> Vec<u8> {
+    let text = |text: &str| [&[2 << 5 | u8::try_from(text.len()).unwrap()], text.as_bytes()].concat();
+    let map = |pairs: &[(&str, Vec<u8>)]| {
+        let inside = pairs.iter().flat_map(|(name, value)| [text(name), value.clone()].concat());
+        [7 << 5 | u8::try_from(pairs.len()).unwrap()].into_iter().chain(inside).collect::<Vec<u8>>()
+    };
+    let short = |number: u16| [&[5 << 5 | 2], &number.to_be_bytes()[..]].concat();
+    // Each node: where the bits 0 and 1 lead to, a node or an entry of the data.
+    #[derive(Clone, Copy)]
+    enum Way {
+        Nowhere,
+        Node(usize),
+        Data(usize),
+    }
+    let mut nodes = vec![[Way::Nowhere; 2]];
+    let mut data = Vec::new();
+    for (network, country) in networks {
+        let mut at = 0;
+        for bit in 0..24_usize {
+            let side = usize::from(network[bit / 8] >> (7 - bit % 8) & 1);
+            if bit == 23 {
+                nodes[at][side] = Way::Data(data.len());
+            } else if let Way::Node(next) = nodes[at][side] {
+                at = next;
+            } else {
+                nodes.push([Way::Nowhere; 2]);
+                let next = nodes.len() - 1;
+                nodes[at][side] = Way::Node(next);
+                at = next;
+            }
+        }
+        data.extend(map(&[("country", map(&[("iso_code", text(country))]))]));
+    }
+    let mut file = Vec::new();
+    for way in nodes.iter().flatten() {
+        let record = match way {
+            Way::Nowhere => nodes.len(),
+            Way::Node(node) => *node,
+            Way::Data(offset) => nodes.len() + 16 + offset,
+        };
+        file.extend(&u32::try_from(record).unwrap().to_be_bytes()[1..]);
+    }
+    file.extend([0; 16]);
+    file.extend(data);
+    file.extend(b"\xab\xcd\xefMaxMind.com");
+    let count = [&[6 << 5 | 4], &u32::try_from(nodes.len()).unwrap().to_be_bytes()[..]].concat();
+    file.extend(map(&[
+        ("node_count", count),
+        ("record_size", short(24)),
+        ("ip_version", short(4)),
+        ("database_type", text("Test-Country")),
+        ("languages", vec![0, 4]),
+        ("binary_format_major_version", short(2)),
+        ("binary_format_minor_version", short(0)),
+        // uint64 1
+        ("build_epoch", vec![1, 2, 1]),
+        ("description", map(&[])),
+    ]));
+    file
 }

@@ -231,17 +231,17 @@ async fn the_cache_answers_again_and_outlives_an_outage() {
 #[tokio::test]
 async fn failures_wait_and_good_passwords_of_others_do_not() {
     let users = "bob:{PLAIN}secret::::::\neve:{PLAIN}secret::::::\n";
-    let config = format!("[throttle]\nfailure_delay = \"200ms\"\n{FILE}");
+    let config = format!("[throttle]\nfailure_delay = \"600ms\"\n{FILE}");
     let site = Site::new(&[("users", users)], &config);
     for round in 0..4u32 {
         let start = Instant::now();
         rejected(site.plain("bob", "wrong").await);
-        assert!(start.elapsed() >= Duration::from_millis(200), "round {round}");
+        assert!(start.elapsed() >= Duration::from_millis(600), "round {round}");
     }
     let start = Instant::now();
     accepted(site.plain("eve", "secret").await);
     accepted(site.plain_for("", "bob", "secret", "198.51.100.9").await);
-    assert!(start.elapsed() < Duration::from_millis(150), "{:?}", start.elapsed());
+    assert!(start.elapsed() < Duration::from_millis(600), "{:?}", start.elapsed());
 }
 
 #[tokio::test]
@@ -270,19 +270,19 @@ async fn an_unknown_user_costs_what_a_known_one_costs() {
     let site = Site::new(&[("users", users)], &format!("{NO_DELAY}{FILE}"));
     rejected(site.plain("bob", "wrong").await);
     let took = async |user: &str| {
-        let mut times = Vec::new();
-        for _ in 0..5 {
-            let start = Instant::now();
-            rejected(site.plain(user, "wrong").await);
-            times.push(start.elapsed());
-        }
-        times.into_iter().min().unwrap()
+        let start = Instant::now();
+        rejected(site.plain(user, "wrong").await);
+        start.elapsed()
     };
-    let (known, unknown) = (took("bob").await, took("nobody").await);
-    assert!(
-        unknown > known / 2 && known > unknown / 2,
-        "{known:?} for a known, {unknown:?} for an unknown user"
-    );
+    let (mut known, mut unknown) = (Duration::MAX, Duration::MAX);
+    // The shortest of several times; of more where the machine is busy with other things.
+    for round in 1..=60 {
+        (known, unknown) = (known.min(took("bob").await), unknown.min(took("nobody").await));
+        if round >= 5 && unknown > known / 2 && known > unknown / 2 {
+            return;
+        }
+    }
+    panic!("{known:?} for a known, {unknown:?} for an unknown user");
 }
 
 #[tokio::test]
@@ -506,5 +506,111 @@ async fn a_burst_of_guesses_locks_nobody_out_for_long() {
     }
     let start = Instant::now();
     accepted(site.plain("bob", "secret").await);
-    assert!(start.elapsed() < Duration::from_millis(200), "it was good before: {:?}", start.elapsed());
+    // Those who guess take turns a second apart.
+    assert!(start.elapsed() < Duration::from_millis(800), "it was good before: {:?}", start.elapsed());
+}
+
+/// Their name in the log is the same; what the one has said is no answer of the other.
+#[tokio::test]
+async fn what_is_remembered_of_one_passdb_is_not_the_word_of_another() {
+    let sql = |password: &str, more: &str| {
+        format!(
+            "[[passdb]]\ndriver = \"sql\"\nurl = \"sqlite://{{}}/db\"\n{more}\n\
+             query = \"SELECT '{{PLAIN}}{password}' AS password\"\n"
+        )
+    };
+    let config = format!(
+        "master_user_separator = \"*\"\n{NO_DELAY}[cache]\n{}{}{}",
+        sql("first", ""),
+        sql("second", ""),
+        sql("key", "master = true")
+    );
+    let site = Site::new(&[("db", "")], &config);
+    for _ in 0..2 {
+        accepted(site.plain("bob", "first").await);
+        accepted(site.plain("bob", "second").await);
+        rejected(site.plain("bob", "third").await);
+        // What opens for a master user who acts for others does not open as his own password.
+        accepted(site.plain("bob*boss", "key").await);
+        rejected(site.plain("boss", "key").await);
+    }
+}
+
+/// A burst of SCRAM logins is worked off by as many threads as are set; what does not fit is to come
+/// again, whether the user exists or not.
+#[tokio::test]
+async fn a_burst_of_scram_is_bounded_and_refuses_nobody_for_good() {
+    let config = format!("[hashing]\nthreads = 1\nqueue = 4\n{NO_DELAY}{FILE}");
+    let users: String = (0..30).map(|n| format!("u{n}:{{PLAIN}}secret::::::\n")).collect();
+    let site = Arc::new(Site::new(&[("users", &users)], &config));
+    let begin = |user: String| {
+        let site = Arc::clone(&site);
+        async move {
+            let first = format!("n,,n={user},r=abcdefghijkl");
+            site.begin(request("SCRAM-SHA-256", "192.0.2.1"), Some(first.as_bytes())).await.0
+        }
+    };
+    // What unknown users are answered from is learnt of a known one.
+    assert!(matches!(begin("u0".to_owned()).await, Answer::Challenge(_)));
+    for name in ["u", "nobody"] {
+        let mut logins = tokio::task::JoinSet::new();
+        (0..30).for_each(|n| drop(logins.spawn(begin(format!("{name}{n}")))));
+        let answers = logins.join_all().await;
+        let count = |want: fn(&Answer) -> bool| answers.iter().filter(|answer| want(answer)).count();
+        let challenges = count(|answer| matches!(answer, Answer::Challenge(_)));
+        let later = count(|answer| matches!(answer, Answer::TemporaryFailure { .. }));
+        assert!((1..30).contains(&challenges), "{name}: {challenges} challenges");
+        assert_eq!(challenges + later, 30, "{name}: {answers:?}");
+    }
+    let figures = site.shared.keys_pool.figures();
+    assert!(figures.done > 0 && figures.refused > 0, "{figures:?}");
+}
+
+/// A program that knows a user and keeps his password to itself denies him, and vouches for him.
+#[tokio::test]
+async fn a_program_without_passwords_tells_who_exists() {
+    let deny = COMMAND.replace("[[passdb]]", "[[passdb]]\ndeny = true");
+    let files = [("program", PROGRAM), ("mode", "right"), ("users", "bob:{PLAIN}secret::::::\n")];
+    let site = Site::new(&files, &format!("{NO_DELAY}{deny}{FILE}"));
+    assert_eq!(rejected(site.plain("bob", "secret").await).why.code(), Some("user_disabled"));
+    write(site.folder.path(), "mode", "wrong");
+    accepted(site.plain("bob", "secret").await);
+    let site = Site::new(&files, &format!("{NO_DELAY}{COMMAND}"));
+    for (mode, opens) in [("right", true), ("wrong", false)] {
+        write(site.folder.path(), "mode", mode);
+        let request = Request {
+            valid_client_cert: true,
+            cert_username: Some("bob".to_owned()),
+            ..request("EXTERNAL", "192.0.2.1")
+        };
+        let (answer, _) = site.begin(request, Some(b"")).await;
+        assert_eq!(matches!(answer, Answer::Ok(..)), opens, "{mode}: {answer:?}");
+    }
+}
+
+/// While one database is away the users of another can still be guessed at: that is counted as ever.
+#[tokio::test]
+async fn guesses_during_an_outage_take_turns_as_well() {
+    let config = format!("[limits]\nreply_within = 2\n{NO_DELAY}{COMMAND}{FILE}");
+    let files = [("program", PROGRAM), ("mode", "away"), ("users", "bob:{PLAIN}secret::::::\n")];
+    let site = Arc::new(Site::new(&files, &config));
+    for _ in 0..4 {
+        assert!(matches!(site.plain("bob", "wrong").await, Answer::TemporaryFailure { .. }));
+    }
+    let asked_before = asked(&site);
+    let mut guesses = tokio::task::JoinSet::new();
+    for _ in 0..20 {
+        let site = Arc::clone(&site);
+        guesses.spawn(async move { site.plain("bob", "wrong").await });
+    }
+    guesses.join_all().await;
+    let looked_at = asked(&site) - asked_before;
+    assert!((1..=3).contains(&looked_at), "{looked_at} of 20 were looked at within two seconds");
+    // Whom only the database that is away can know is not counted against.
+    for _ in 0..4 {
+        assert!(matches!(site.plain("eve", "secret").await, Answer::TemporaryFailure { .. }));
+    }
+    let start = Instant::now();
+    assert!(matches!(site.plain("eve", "secret").await, Answer::TemporaryFailure { .. }));
+    assert!(start.elapsed() < Duration::from_millis(900), "{:?}", start.elapsed());
 }

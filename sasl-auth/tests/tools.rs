@@ -16,7 +16,9 @@ struct Ran {
 }
 
 fn run(words: &[&str], input: &str) -> Ran {
-    let mut child = Command::new(env!("CARGO_BIN_EXE_postrider-sasl-auth"))
+    // Not for ever: status 124 after a minute.
+    let mut child = Command::new("timeout")
+        .args(["60", env!("CARGO_BIN_EXE_postrider-sasl-auth")])
         .args(words)
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())

@@ -1,6 +1,10 @@
 //! The auth-userdb socket: USER, PASS, LIST.
 
-use harness::auth::AuthConf;
+use std::os::unix::process::CommandExt as _;
+use std::process::Command;
+
+use harness::auth::{AuthConf, AuthServer};
+use harness::wait::output;
 
 use crate::dialogue::Pair;
 
@@ -147,5 +151,60 @@ fn what_closes_the_connection() {
     }
     for bytes in [1025, 1026] {
         pair.userdb("no longer ones", &format!("C: USER|1|nosuch|service=lda|x={{fill {bytes}}}\nclosed"));
+    }
+}
+
+/// Says a line to the socket as another user; the answer, or that the server hangs up.
+fn ask_as(server: &AuthServer, uid: u32, gid: u32, line: &str) -> String {
+    let script = "import socket, sys\n\
+                  s = socket.socket(socket.AF_UNIX)\n\
+                  s.settimeout(20)\n\
+                  s.connect(sys.argv[1])\n\
+                  s.sendall(b'VERSION\\t1\\t1\\n' + sys.argv[2].encode() + b'\\n')\n\
+                  f = s.makefile('r')\n\
+                  f.readline(), f.readline()\n\
+                  print(f.readline() or 'closed')\n";
+    let mut command = Command::new("/usr/bin/python3");
+    command.args(["-c", script]).arg(server.userdb_socket()).arg(line.replace('|', "\t"));
+    let answer = output(command.uid(uid).gid(gid), b"");
+    let said = String::from_utf8_lossy(&answer.stdout).trim_end().replace('\t', "|");
+    if answer.status.success() { said } else { String::from_utf8_lossy(&answer.stderr).into_owned() }
+}
+
+#[test]
+fn who_may_ask_on_a_socket_that_is_open_to_all() {
+    let pair = Pair::start(
+        &AuthConf::new()
+            .line("anna:{PLAIN}secret:1000:1001::/var/mail/anna::")
+            .line("boris:{PLAIN}secret:2000:1001::/var/mail/boris::")
+            .open_userdb(),
+    );
+    let anna = "USER|1|anna|uid=1000|gid=1001|home=/var/mail/anna";
+    for (why, uid, gid, line, answer) in [
+        ("himself", 1000, 4000, "USER|1|anna|service=lda", anna),
+        ("somebody else", 1000, 4000, "USER|1|boris|service=lda", "FAIL|1"),
+        ("his group counts for nothing", 2001, 1001, "USER|1|anna|service=lda", "FAIL|1"),
+        ("nobody", 1000, 4000, "USER|1|nosuch|service=lda", "NOTFOUND|1"),
+        ("his own password", 1000, 4000, "PASS|1|anna|service=smtp", "FAIL|1"),
+        ("all users", 1000, 4000, "LIST|1|service=doveadm|user=anna", "DONE|1|fail"),
+        ("root asks for anybody", 0, 4000, "USER|1|anna|service=lda", anna),
+        ("and what passdbs know", 0, 4000, "PASS|1|anna|service=smtp", "PASS|1|user=anna"),
+        ("so does who is in the socket's group", 1000, 0, "PASS|1|boris|service=smtp", "PASS|1|user=boris"),
+    ] {
+        pair.same(why, |server| ask_as(server, uid, gid, line), answer);
+    }
+}
+
+#[test]
+fn a_socket_of_any_other_mode_is_left_to_its_permissions() {
+    let pair = pair();
+    for uid in [1000, 65534] {
+        pair.same(
+            "mode 0600",
+            |server| {
+                ask_as(server, uid, 4000, "USER|1|anna|service=lda").contains("Permission denied").to_string()
+            },
+            "true",
+        );
     }
 }

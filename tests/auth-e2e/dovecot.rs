@@ -1,13 +1,13 @@
 //! Dovecot's own tools use the service: dovecot-lda asks where a user's mail lies, doveadm tries and looks up.
 
 use std::fs;
-use std::io::Write as _;
 use std::os::unix::fs::{PermissionsExt as _, chown};
-use std::process::{Command, Output, Stdio};
+use std::process::{Command, Output};
 
 use harness::auth::{AuthConf, AuthServer};
 use harness::milter::Subject;
 use harness::scratch::Scratch;
+use harness::wait::output;
 
 /// A configuration for Dovecot's tools, in which nothing runs.
 fn conf(scratch: &Scratch, auth: &AuthServer) -> String {
@@ -38,17 +38,6 @@ fn server(scratch: &Scratch) -> AuthServer {
     AuthServer::start(scratch, "auth", Subject::from_env(), &conf)
 }
 
-fn run(command: &mut Command, input: &[u8]) -> Output {
-    let mut child = command
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap_or_else(|err| panic!("{command:?}: {err}"));
-    let _ = child.stdin.take().unwrap().write_all(input);
-    child.wait_with_output().unwrap()
-}
-
 fn text(output: &Output) -> String {
     format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
 }
@@ -60,7 +49,7 @@ fn dovecot_lda_delivers() {
     let conf = conf(&scratch, &auth);
     let deliver = |user: &str| {
         let mut command = Command::new("/usr/lib/dovecot/dovecot-lda");
-        run(command.args(["-c", &conf, "-d", user]), b"From: x@a.example\nSubject: hello\n\nHello!\n")
+        output(command.args(["-c", &conf, "-d", user]), b"From: x@a.example\nSubject: hello\n\nHello!\n")
     };
     let log = || fs::read_to_string(scratch.file("tools.log")).unwrap_or_default();
     for (user, folder) in [("anna", "Maildir"), ("boris", "Other"), ("ANNA", "Maildir")] {
@@ -91,7 +80,7 @@ fn doveadm_tries_and_looks_up() {
     let conf = conf(&scratch, &auth);
     let doveadm = |arguments: &[&str]| {
         let mut command = Command::new("/usr/bin/doveadm");
-        let output = run(command.args(["-c", &conf]).args(arguments), b"");
+        let output = output(command.args(["-c", &conf]).args(arguments), b"");
         (output.status.code(), text(&output))
     };
     let client = auth.client_socket().display().to_string();

@@ -9,6 +9,7 @@ use harness::auth::{AuthClient, AuthServer};
 use harness::milter::Subject;
 use harness::sasl::Sasl;
 use harness::scratch::Scratch;
+use harness::wait::output;
 
 use crate::site::{PASSWORD, users};
 
@@ -33,7 +34,8 @@ fn failures(scratch: &Scratch, subject: Subject) -> (AuthServer, Vec<&'static st
 
 /// The addresses that a filter finds in a log.
 fn found(log: &Path, filter: &Path) -> Vec<String> {
-    let output = Command::new("fail2ban-regex").args(["-o", "ip"]).arg(log).arg(filter).output().unwrap();
+    let mut command = Command::new("fail2ban-regex");
+    let output = output(command.args(["-o", "ip"]).arg(log).arg(filter), b"");
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     text.lines().map(|line| line.trim().to_owned()).filter(|line| !line.is_empty()).collect()

@@ -6,6 +6,7 @@ mod broken;
 mod dovecot;
 mod exim;
 mod fail2ban;
+mod import;
 mod outage;
 mod site;
 mod submission;

@@ -6,7 +6,7 @@ use harness::auth::AuthConf;
 use harness::mariadb::MariaDb;
 use harness::milter::Subject;
 use harness::postgres::Postgres;
-use harness::sasl::Sasl;
+use harness::sasl::{Sasl, token};
 use harness::scratch::Scratch;
 use harness::slapd::Slapd;
 use harness::wait::wait_for;
@@ -114,10 +114,39 @@ fn an_aborted_login_before_an_outage() {
     if Subject::from_env().lacks("454 instead of 535") {
         return;
     }
-    let site = Site::start(&AuthConf::new().user("anna", "{PLAIN}correct horse"));
+    let mechanisms = ["PLAIN", "LOGIN", "CRAM-MD5", "SCRAM-SHA-1", "SCRAM-SHA-256"];
+    let conf = AuthConf::new().mechanisms(&mechanisms.join(" ")).user("anna", "{PLAIN}correct horse");
+    let site = Site::start(&conf);
     let mut client = site.postfix.submit();
     client.command("AUTH LOGIN").expect(334);
     client.command("*").expect(501);
     std::fs::remove_file(site.auth.folder().join("users")).unwrap();
     client.auth(&Sasl::new("PLAIN", "anna", PASSWORD)).expect(454);
+    for mechanism in mechanisms {
+        for (user, password) in [("anna", PASSWORD), ("anna", "wrong"), ("nosuch", PASSWORD)] {
+            site.postfix.submit().auth(&Sasl::new(mechanism, user, password)).expect(454);
+        }
+    }
+}
+
+/// The log tells of an issuer that is away before anybody comes with a token, who is then told to come again.
+#[test]
+fn an_issuer_that_is_away() {
+    if Subject::from_env().lacks("454 instead of 535") {
+        return;
+    }
+    let conf =
+        AuthConf::new().mechanisms("PLAIN OAUTHBEARER XOAUTH2").user("anna", "{PLAIN}correct horse").block(
+            "",
+            "[oauth2]\njwks = \"http://127.0.0.1:1/keys\"\nintrospection_url = \"http://127.0.0.1:1/ask\"",
+        );
+    let site = Site::start(&conf);
+    site.auth.wait_log("tokens cannot be checked until it is back");
+    let claims = r#"{"sub":"1","email":"anna","exp":4102444800}"#;
+    let signed = token(claims, b"a secret of the tests, which is long enough");
+    for (mechanism, token) in [("OAUTHBEARER", signed.as_str()), ("XOAUTH2", &signed), ("XOAUTH2", "opaque")]
+    {
+        site.postfix.submit_tls().auth(&Sasl::new(mechanism, "anna", token)).expect(454);
+    }
+    site.postfix.submit_tls().auth(&Sasl::new("PLAIN", "anna", PASSWORD)).expect(235);
 }

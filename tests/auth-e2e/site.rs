@@ -6,6 +6,7 @@ use harness::auth::{AuthConf, AuthServer};
 use harness::milter::Subject;
 use harness::postfix::Postfix;
 use harness::scratch::Scratch;
+use harness::wait::output;
 
 /// The host and the auth server. Fields end in this order.
 pub struct Site {
@@ -33,7 +34,7 @@ impl Site {
         let mut command = Command::new("swaks");
         command.args(["--server", &server, "--tls", "--quit-after", "AUTH", "--auth", mechanism]);
         command.args(["--auth-user", user, "--auth-password", password, "--timeout", "30"]);
-        Swaks(command.output().unwrap())
+        Swaks(output(&mut command, b""))
     }
 }
 

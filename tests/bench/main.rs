@@ -6,6 +6,7 @@ mod dns;
 mod lda;
 mod lmtp;
 mod measure;
+mod policyd;
 mod report;
 mod sasl;
 mod subject;
@@ -26,8 +27,8 @@ use report::{Row, against};
 use subject::{Bench, Key, Subject};
 
 const USAGE: &str =
-    "usage: bench [milter] [sasl] [lda] [lmtp] [--quick] [--rounds N] [--only TEXT] [--json FILE]
-  milter, sasl, lda, lmtp  which of the services; all when none is named
+    "usage: bench [milter] [sasl] [lda] [lmtp] [policyd] [--quick] [--rounds N] [--only TEXT] [--json FILE]
+  milter, sasl, lda, lmtp, policyd  which of the services; all when none is named
   --quick      one round of short runs: to see that it works
   --rounds N   rounds of each case on both servers in turn (3)
   --only TEXT  only the cases whose title contains TEXT (\"memory\" is one)
@@ -45,6 +46,7 @@ struct Options {
     sasl: bool,
     lda: bool,
     lmtp: bool,
+    policyd: bool,
     quick: bool,
     rounds: usize,
     cpu_secs: f64,
@@ -54,6 +56,12 @@ struct Options {
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
+    // The fixed server of `bench policyd`, in a process of its own.
+    if let [flag, path] = arguments.as_slice()
+        && flag == "--dunno"
+    {
+        return policyd::dunno(Path::new(path)).map_or(ExitCode::FAILURE, |()| ExitCode::SUCCESS);
+    }
     let options = match read_options(&arguments) {
         Ok(options) => options,
         Err(error) => {
@@ -76,6 +84,7 @@ fn read_options(arguments: &[String]) -> Result<Options, String> {
         sasl: false,
         lda: false,
         lmtp: false,
+        policyd: false,
         quick: false,
         rounds: 3,
         cpu_secs: 2.5,
@@ -90,9 +99,10 @@ fn read_options(arguments: &[String]) -> Result<Options, String> {
             "sasl" => options.sasl = true,
             "lda" => options.lda = true,
             "lmtp" => options.lmtp = true,
+            "policyd" => options.policyd = true,
             _ => {}
         }
-        if matches!(name.as_str(), "--quick" | "milter" | "sasl" | "lda" | "lmtp") {
+        if matches!(name.as_str(), "--quick" | "milter" | "sasl" | "lda" | "lmtp" | "policyd") {
             continue;
         }
         let value = rest.next().ok_or_else(String::new)?;
@@ -103,8 +113,10 @@ fn read_options(arguments: &[String]) -> Result<Options, String> {
             _ => return Err(format!("unknown option {name}\n")),
         }
     }
-    if !options.milter && !options.sasl && !options.lda && !options.lmtp {
-        (options.milter, options.sasl, options.lda, options.lmtp) = (true, true, true, true);
+    let chosen = [options.milter, options.sasl, options.lda, options.lmtp, options.policyd];
+    if !chosen.contains(&true) {
+        (options.milter, options.sasl) = (true, true);
+        (options.lda, options.lmtp, options.policyd) = (true, true, true);
     }
     if options.rounds == 0 { Err("--rounds 0 measures nothing\n".into()) } else { Ok(options) }
 }
@@ -139,8 +151,11 @@ fn run(options: &Options) -> Result<(), Box<dyn Error>> {
     let lda = if options.lda { lda::run(options.rounds, options.quick, &options.only)? } else { Value::Null };
     let lmtp =
         if options.lmtp { lmtp::run(options.rounds, options.quick, &options.only)? } else { Value::Null };
+    let policyd = if options.policyd { policyd::run(options.rounds, options.quick)? } else { Value::Null };
     if let Some(file) = &options.json {
-        let all = json!({ "machine": machine(), "milter": milter, "sasl": sasl, "lda": lda, "lmtp": lmtp });
+        let all = json!({
+            "machine": machine(), "milter": milter, "sasl": sasl, "lda": lda, "lmtp": lmtp, "policyd": policyd,
+        });
         fs::write(file, format!("{all:#}\n")).map_err(|e| format!("{}: {e}", file.display()))?;
     }
     Ok(())

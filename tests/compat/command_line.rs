@@ -1,9 +1,10 @@
 //! The command line: what is checked, what is printed, and the exit code.
 
-use std::process::{Command, Stdio};
+use std::process::Command;
 
 use harness::milter::Subject;
 use harness::scratch::Scratch;
+use harness::wait::output;
 
 use crate::case::subjects;
 
@@ -54,7 +55,7 @@ fn call(subject: Subject, scratch: &Scratch, conf: &str, arguments: &[&str]) -> 
     let file = scratch.write("conf", conf.replace("{dir}", folder));
     let mut command = Command::new(subject.program());
     command.arg("-x").arg(file).args(arguments.iter().map(|argument| argument.replace("{dir}", folder)));
-    let output = command.current_dir(scratch.path()).stdin(Stdio::null()).output().unwrap();
+    let output = output(command.current_dir(scratch.path()), b"");
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     (output.status.code().unwrap_or(-1), text(&output.stdout), text(&output.stderr))
 }
@@ -230,7 +231,7 @@ fn a_file_that_is_not_there() {
     let scratch = scratch();
     for subject in subjects() {
         let mut command = Command::new(subject.program());
-        let output = command.args(["-n", "-x"]).arg(scratch.file("none")).output().unwrap();
+        let output = output(command.args(["-n", "-x"]).arg(scratch.file("none")), b"");
         assert_eq!(output.status.code(), Some(78), "{subject:?}");
     }
 }

@@ -5,6 +5,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::process::Command;
 
 use harness::milter::Subject;
+use harness::wait::output;
 
 use crate::case::{Setup, subjects};
 
@@ -14,7 +15,7 @@ fn formats() {
         setup.with(|scratch| {
             let mut command = Command::new("/usr/bin/openssl");
             command.args(arguments).arg("-in").arg(scratch.file("rsa")).arg("-out").arg(scratch.file(name));
-            assert!(command.output().unwrap().status.success());
+            assert!(output(&mut command, b"").status.success());
             fs::set_permissions(scratch.file(name), fs::Permissions::from_mode(0o600)).unwrap();
         })
     };

@@ -10,7 +10,7 @@ use std::time::Duration;
 use harness::milter::Subject;
 use harness::ports::Port;
 use harness::scratch::Scratch;
-use harness::wait::{wait_for, wait_up_to};
+use harness::wait::{ended, wait_for, wait_up_to};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
@@ -199,7 +199,8 @@ fn in_the_background() {
         let pid_file = scratch.file("pid");
         let conf = "Socket local:{dir}/s\nPidFile {dir}/pid\n";
         // Background is the default.
-        let status = Daemon::command(subject, &scratch, conf).status().unwrap();
+        let mut command = Daemon::command(subject, &scratch, conf);
+        let status = ended(&mut command.spawn().unwrap(), &command);
         assert_eq!(status.code(), Some(0), "{subject:?}: the parent");
         wait_for_socket(&socket);
         let pid = Background::of(&pid_file);
@@ -217,7 +218,8 @@ fn a_socket_that_cannot_be_had_in_the_background() {
         let scratch = Scratch::new("back");
         let conf = "Socket local:/no/such/folder/s\nPidFile {dir}/pid\nBackground yes\n";
         let conf_path = scratch.file("conf");
-        let status = Daemon::command(subject, &scratch, conf).status().unwrap();
+        let mut command = Daemon::command(subject, &scratch, conf);
+        let status = ended(&mut command.spawn().unwrap(), &command);
         assert_eq!(status.code(), Some(0), "{subject:?}: the parent has gone by then");
         wait_for("the daemon's end", || (!runs_with(&conf_path)).then_some(()));
     }

@@ -1,13 +1,13 @@
 //! Signatures for the verifying cases, made by openssl and a few lines of their own: neither program is asked.
 
-use std::io::Write;
-use std::process::{Command, Stdio};
+use std::process::Command;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use harness::keys::{RSA, TestKey};
 use harness::message::{Field, Message};
 use harness::scratch::Scratch;
+use harness::wait::output;
 
 /// A signature to be made, tag by tag. Its canonicalization is relaxed/relaxed unless `c=` says simple/simple.
 #[derive(Clone)]
@@ -146,11 +146,7 @@ fn relaxed_body(body: &[u8]) -> Vec<u8> {
 }
 
 fn openssl(arguments: &[&str], input: &[u8]) -> Vec<u8> {
-    let mut command = Command::new("/usr/bin/openssl");
-    command.args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    let mut child = command.spawn().unwrap();
-    child.stdin.take().unwrap().write_all(input).unwrap();
-    let output = child.wait_with_output().unwrap();
+    let output = output(Command::new("/usr/bin/openssl").args(arguments), input);
     assert!(output.status.success(), "openssl {arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
     output.stdout
 }

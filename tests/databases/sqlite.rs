@@ -5,6 +5,7 @@ use std::path::Path;
 use std::process::Command;
 
 use harness::scratch::Scratch;
+use harness::wait::output;
 use proptest::prelude::*;
 use sasl_auth::passdb::Lookup;
 
@@ -15,8 +16,9 @@ use crate::{HOSTILE, database, fields, found, once_back, passwords, request, run
 fn write(path: &Path, statements: &str) {
     let script =
         "import sqlite3,sys\ndb=sqlite3.connect(sys.argv[1])\ndb.executescript(sys.argv[2])\ndb.commit()";
-    let status = Command::new("python3").args(["-c", script]).arg(path).arg(statements).status().unwrap();
-    assert!(status.success());
+    let mut command = Command::new("python3");
+    let done = output(command.args(["-c", script]).arg(path).arg(statements), b"");
+    assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
 }
 
 fn url(path: &Path) -> String {

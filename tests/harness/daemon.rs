@@ -8,7 +8,7 @@ use std::process::{Child, Command, Stdio};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::{Pid, User};
 
-use crate::wait::{PATIENCE, wait_up_to};
+use crate::wait::{PATIENCE, output, wait_up_to};
 
 /// A daemon and how it is started; it is ended when dropped.
 #[derive(Debug)]
@@ -112,7 +112,7 @@ pub(crate) fn account(name: &str, package: &str) -> User {
 #[track_caller]
 pub(crate) fn run(mut command: Command, user: Option<&User>) -> String {
     as_user(&mut command, user);
-    let output = command.output().unwrap_or_else(|error| panic!("{command:?}: {error}"));
+    let output = output(&mut command, b"");
     let printed = String::from_utf8_lossy(&output.stdout).into_owned();
     let complaint = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{command:?}: {}\n{printed}{complaint}", output.status);

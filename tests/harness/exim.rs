@@ -6,12 +6,13 @@ use std::os::unix::fs::chown;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::OnceLock;
+use std::time::Duration;
 
 use crate::auth::AuthServer;
 use crate::ports::Port;
 use crate::scratch::Scratch;
 use crate::smtp_client::SmtpClient;
-use crate::wait::{PATIENCE, wait_up_to};
+use crate::wait::{PATIENCE, output_within, wait_up_to};
 
 /// A running Exim; it is ended when dropped.
 #[derive(Debug)]
@@ -98,7 +99,9 @@ fn program() -> &'static Path {
             let folder = cache.with_extension(std::process::id().to_string());
             fs::create_dir_all(&folder).unwrap();
             let shell = "apt-get -q download exim4-daemon-heavy && dpkg-deb -x exim4-daemon-heavy_*.deb .";
-            let output = Command::new("sh").args(["-ec", shell]).current_dir(&folder).output().unwrap();
+            let mut command = Command::new("sh");
+            command.args(["-ec", shell]).current_dir(&folder);
+            let output = output_within(Duration::from_secs(600), &mut command, b"");
             let said = String::from_utf8_lossy(&output.stderr);
             assert!(output.status.success(), "exim4-daemon-heavy cannot be had: {said}");
             if fs::rename(&folder, &cache).is_err() {

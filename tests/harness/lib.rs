@@ -11,6 +11,7 @@
 //! | [`sasl`] | what a client says in a SASL exchange |
 //! | [`milter`] | a milter daemon, ours or the reference |
 //! | [`milter_client`] | the milter protocol, one step at a time, right or wrong |
+//! | [`policyd`] | our policy service, and a client that asks it |
 //! | [`postfix`] | a Postfix of its own |
 //! | [`exim`] | an Exim that lets users log in |
 //! | [`smtp_client`] | one SMTP command at a time |
@@ -54,6 +55,7 @@ pub mod mariadb;
 pub mod message;
 pub mod milter;
 pub mod milter_client;
+pub mod policyd;
 pub mod ports;
 pub mod postfix;
 pub mod postgres;
@@ -64,3 +66,4 @@ pub mod slapd;
 pub mod smtp_client;
 mod syslog;
 pub mod wait;
+mod watchdog;

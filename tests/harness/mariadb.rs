@@ -1,10 +1,9 @@
 //! A MariaDB server of its own, with TLS, on a free port and a socket in the scratch folder.
 
 use std::fs;
-use std::io::Write as _;
 use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::PathBuf;
-use std::process::{Command, Stdio};
+use std::process::Command;
 
 use nix::sys::signal::Signal;
 
@@ -12,6 +11,7 @@ use crate::certificates::Certificates;
 use crate::daemon::{Daemon, account, run};
 use crate::ports::Port;
 use crate::scratch::Scratch;
+use crate::wait::output;
 
 /// A running server with the database `mail`; it is ended when dropped.
 #[derive(Debug)]
@@ -121,8 +121,7 @@ impl MariaDb {
         let mut client = Command::new("mariadb");
         client.args(["--no-defaults", "--user=root", "--default-character-set=utf8mb4"]);
         client.arg(format!("--socket={}", self.folder.join("socket").display())).arg(database);
-        let mut child = client.stdin(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
-        child.stdin.take().unwrap().write_all(sql.as_bytes()).unwrap();
-        assert!(child.wait().unwrap().success(), "mariadb refuses: {sql}");
+        let done = output(&mut client, sql.as_bytes());
+        assert!(done.status.success(), "mariadb refuses: {sql}\n{}", String::from_utf8_lossy(&done.stderr));
     }
 }

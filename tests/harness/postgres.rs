@@ -1,10 +1,9 @@
 //! A PostgreSQL server of its own, with TLS, on a free port and a socket in the scratch folder.
 
 use std::fs;
-use std::io::Write as _;
 use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Command;
 
 use nix::sys::signal::Signal;
 
@@ -12,6 +11,7 @@ use crate::certificates::Certificates;
 use crate::daemon::{Daemon, account, run};
 use crate::ports::Port;
 use crate::scratch::Scratch;
+use crate::wait::output;
 
 /// A running server with the database `mail`; it is ended when dropped.
 #[derive(Debug)]
@@ -80,7 +80,7 @@ impl Postgres {
         daemon.start(|| {
             let mut ready = Command::new(programs().join("pg_isready"));
             ready.arg("-q").arg("-h").arg(&*folder).args(["-p", &port.to_string()]);
-            ready.status().unwrap().success()
+            output(&mut ready, b"").status.success()
         });
     }
 
@@ -119,9 +119,8 @@ impl Postgres {
         let mut psql = Command::new(programs().join("psql"));
         psql.args(["-q", "-X", "-v", "ON_ERROR_STOP=1", "-U", "postgres", "-d", database]);
         psql.arg("-h").arg(&self.folder).args(["-p", &self.port.to_string()]);
-        let mut child = psql.stdin(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
-        child.stdin.take().unwrap().write_all(sql.as_bytes()).unwrap();
-        assert!(child.wait().unwrap().success(), "psql refuses: {sql}");
+        let done = output(&mut psql, sql.as_bytes());
+        assert!(done.status.success(), "psql refuses: {sql}\n{}", String::from_utf8_lossy(&done.stderr));
     }
 }
 

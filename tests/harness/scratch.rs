@@ -10,6 +10,8 @@ use std::time::Duration;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
+use crate::watchdog::Watch;
+
 /// A scratch folder, removed when dropped unless the environment has `KEEP=1`.
 ///
 /// No parent of it is writable by others, as OpenDKIM's `RequireSafeKeys` wants it for key files (a folder under
@@ -17,6 +19,7 @@ use nix::unistd::Pid;
 #[derive(Debug)]
 pub struct Scratch {
     path: PathBuf,
+    _watch: Watch,
 }
 
 impl Scratch {
@@ -34,7 +37,7 @@ impl Scratch {
         let path = root.join(format!("{name}-{}-{number}", std::process::id()));
         fs::create_dir(&path).unwrap();
         fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
-        Self { path }
+        Self { path, _watch: Watch::new() }
     }
 
     /// The folder.

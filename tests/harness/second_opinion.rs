@@ -11,6 +11,7 @@ use crate::message::{Message, tag};
 use crate::milter::{Conf, Milter, Subject};
 use crate::milter_client::{Envelope, MilterClient};
 use crate::scratch::Scratch;
+use crate::wait::output;
 
 /// One signature as one judge sees it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -60,7 +61,8 @@ pub fn opinions(message: &[u8], zone: &Zone) -> Vec<Opinion> {
     let mut opinions = Vec::new();
     for (judge, program, script) in SCRIPTS {
         let script = scratch.write("script", script);
-        let output = Command::new(program).arg(script).arg(&message_file).arg(&zone_file).output().unwrap();
+        let mut command = Command::new(program);
+        let output = output(command.arg(script).arg(&message_file).arg(&zone_file), b"");
         let said = String::from_utf8_lossy(&output.stderr);
         assert!(output.status.success(), "{judge}: {}\n{said}", output.status);
         opinions

@@ -1,10 +1,9 @@
 //! An OpenLDAP server of its own, with TLS, on free ports and a socket in the scratch folder.
 
 use std::fs;
-use std::io::Write as _;
 use std::net::{Ipv4Addr, TcpStream};
 use std::path::PathBuf;
-use std::process::{Command, Stdio};
+use std::process::Command;
 
 use nix::sys::signal::Signal;
 
@@ -12,6 +11,7 @@ use crate::certificates::Certificates;
 use crate::daemon::Daemon;
 use crate::ports::Port;
 use crate::scratch::Scratch;
+use crate::wait::output;
 
 /// A running server with the suffix [`Self::SUFFIX`]; it is ended when dropped.
 #[derive(Debug)]
@@ -109,9 +109,8 @@ impl Slapd {
     pub fn add(&self, ldif: &str) {
         let mut add = Command::new("ldapadd");
         add.args(["-x", "-D", Self::ROOT_DN, "-w", Self::ROOT_PASSWORD, "-H", &self.socket_uri()]);
-        let mut child = add.stdin(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
-        child.stdin.take().unwrap().write_all(ldif.as_bytes()).unwrap();
-        assert!(child.wait().unwrap().success(), "ldapadd refuses: {ldif}");
+        let done = output(&mut add, ldif.as_bytes());
+        assert!(done.status.success(), "ldapadd refuses: {ldif}\n{}", String::from_utf8_lossy(&done.stderr));
     }
 
     /// `ldap://127.0.0.1:port`.

@@ -31,10 +31,15 @@ const ADDRESSES: &[(&str, &[&str])] = &[
             "lda/src/lmtp/cli.rs",
             "lda/src/sieve/tools.rs",
             "milter/src/cli.rs",
+            "policyd/src/cli.rs",
             "sasl-auth/src/cli.rs",
         ],
     ),
-    ("regex", &["milter/src/table/pattern.rs"]),
+    ("hashbrown", &["policyd/src/store/table.rs"]),
+    ("jiff", &["policyd/src/timezone.rs"]),
+    ("redb", &["policyd/src/store/file.rs"]),
+    ("redis", &["policyd/src/"]),
+    ("regex", &["milter/src/table/pattern.rs", "policyd/src/condition.rs"]),
     ("argon2", &["sasl-auth/src/password/"]),
     ("jsonwebtoken", &["sasl-auth/src/oauth/", "sasl-auth/tests/"]),
     ("futures_util", &["sasl-auth/src/sql/"]),
@@ -51,7 +56,7 @@ const ADDRESSES: &[(&str, &[&str])] = &[
         ],
     ),
     ("pam_client2", &["sasl-auth/src/passdb/pam/"]),
-    ("prometheus_client", &["lda/src/lmtp/metrics.rs", "sasl-auth/src/metrics.rs"]),
+    ("prometheus_client", &["lda/src/lmtp/metrics.rs", "policyd/src/metrics.rs", "sasl-auth/src/metrics.rs"]),
     ("reqwest", &["sasl-auth/src/oauth/"]),
     ("rpassword", &["sasl-auth/src/main.rs"]),
     ("sqlx", &["sasl-auth/src/sql/"]),
@@ -62,9 +67,11 @@ const ADDRESSES: &[(&str, &[&str])] = &[
     (
         "nix",
         &[
+            "base/src/clock.rs",
             "base/src/service/",
             "lda/src/",
             "milter/src/main.rs",
+            "policyd/src/",
             "milter/src/keys/",
             "milter/src/keys.rs",
             "sasl-auth/src/config/",
@@ -85,6 +92,7 @@ const ADDRESSES: &[(&str, &[&str])] = &[
             "milter/src/table/",
             "milter/tests/",
             "sasl-auth/src/",
+            "policyd/src/",
             "base/src/config/",
             "tests/",
         ],
@@ -168,7 +176,9 @@ fn no_file_has_a_name_that_says_nothing() {
 fn unsafe_code_lives_in_named_files() {
     let wrong: Vec<String> = sources()
         .into_iter()
-        .filter(|(path, _)| ["base/", "milter/", "sasl-auth/"].iter().any(|home| path.starts_with(home)))
+        .filter(|(path, _)| {
+            ["base/", "milter/", "policyd/", "sasl-auth/"].iter().any(|home| path.starts_with(home))
+        })
         .filter(|(path, _)| !UNSAFE.contains(&path.as_str()))
         .filter(|(_, text)| code(text).any(|line| line.contains("unsafe {") || line.contains("unsafe fn")))
         .map(|(path, _)| format!("{path}: unsafe code, but not in the list of tests/tidy"))
@@ -210,6 +220,14 @@ fn the_pure_core_stays_pure() {
         "base/src/dovecot/",
         "base/src/line.rs",
         "base/src/passwd_file.rs",
+        "policyd/src/action.rs",
+        "policyd/src/condition.rs",
+        "policyd/src/decide.rs",
+        "policyd/src/key.rs",
+        "policyd/src/limiter/",
+        "policyd/src/messages.rs",
+        "policyd/src/protocol.rs",
+        "policyd/src/rate.rs",
         "sasl-auth/src/cache.rs",
         "sasl-auth/src/chain.rs",
         "sasl-auth/src/mechanism/",

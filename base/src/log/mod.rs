@@ -36,6 +36,9 @@ struct Logger {
 /// Beginnings of the names of our own crates.
 const OURS: [&str; 6] = ["base", "lda", "milter", "policyd", "postrider", "sasl_auth"];
 
+/// Room for a line of the usual length: it is not moved while it grows.
+const USUAL_LINE: usize = 256;
+
 static LOGGER: OnceLock<Logger> = OnceLock::new();
 
 /// Starts logging for the process. Lines above `level` are dropped before they are formatted.
@@ -85,9 +88,12 @@ impl Log for Logger {
                     log::Level::Warn => "warning: ",
                     log::Level::Info | log::Level::Debug | log::Level::Trace => "",
                 };
-                let line = format!("{}: {before}{word}{}{after}\n", self.tag, record.args());
+                // One write(2) a line, or lines of several processes would mix.
+                let mut line = Vec::with_capacity(USUAL_LINE);
+                let tag = &self.tag;
                 // A closed stderr must not end a daemon that delivers mail.
-                drop(std::io::stderr().lock().write_all(line.as_bytes()));
+                drop(writeln!(line, "{tag}: {before}{word}{}{after}", record.args()));
+                drop(std::io::stderr().lock().write_all(&line));
             }
         }
     }

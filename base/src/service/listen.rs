@@ -15,7 +15,7 @@ use nix::sys::socket::{AddressFamily, SockaddrLike, SockaddrStorage, getsockname
 use std::os::fd::AsRawFd;
 
 /// Pending connections that the kernel may hold for us: Postfix opens many at once.
-const BACKLOG: i32 = 1024;
+const BACKLOG: i32 = 4096;
 
 /// Where to listen.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -2,6 +2,7 @@
 
 pub mod accept;
 pub mod background;
+pub mod descriptors;
 pub mod exposition;
 pub mod listen;
 pub mod notify;

@@ -76,10 +76,9 @@ fn start(
     match unsafe { fork() }.map_err(system)? {
         ForkResult::Child => {
             drop(reader);
-            // First of all: what the kernel remembers for the parent's death is lost when credentials change.
-            let written = crate::credentials::give_up_root().is_ok()
-                && prepare()
-                && File::from(writer).write_all(&work()).is_ok();
+            // Root goes first: a change of credentials takes back the signal for the parent's end.
+            let ready = crate::credentials::give_up_root().is_ok() && prepare();
+            let written = ready && File::from(writer).write_all(&work()).is_ok();
             // SAFETY: ends the process without running what the parent has registered for its end.
             #[allow(unsafe_code, reason = "the child must not run the parent's exit handlers")]
             unsafe {

@@ -1,7 +1,7 @@
 //! Writes a checked script anew for the interpreter, so that it runs tests, variables and loops, and nothing else.
 //!
 //! Each action becomes one or more `fileinto :copy` whose folder begins with a letter that says what it is
-//! ([`Carrier`]); it comes out of the interpreter as it is run, with variables filled in. What an action means, and
+//! (`Carrier`); it comes out of the interpreter as it is run, with variables filled in. What an action means, and
 //! whether the implicit keep remains, is decided by us (`actions.rs`): the interpreter forgets an explicit `keep` that
 //! is followed by `discard`, leaves redirects out in silence, and pastes text of the message into header fields
 //! of answers. Strings are written so that only what the script's extensions say is replaced in them.

@@ -188,7 +188,8 @@ fn unix(listener: &Block, draft: &mut Draft) -> Option<(String, Section)> {
         format!("unix:{path}")
     } else {
         section.note(format!("In Dovecot's own folder this was {path}."));
-        format!("unix:/run/postrider/{path}")
+        // The folder of the socket unit that the Debian package brings.
+        format!("unix:/run/postrider-sasl-auth/{path}")
     };
     section.text("address", &address);
     if matches!(kind, "userdb" | "master") || path.ends_with("/userdb") {

@@ -103,8 +103,8 @@ impl Directory {
         })
     }
 
-    /// The entry of `request.user` by `filter`, with the passwords that its attributes hold;
-    /// [`Lookup::OnlyVerifies`] with `auth_bind` for users who exist, with `auth_bind_dn` for all.
+    /// The entry of `request.user` by `filter`, with the passwords that its attributes hold, but with none where
+    /// `auth_bind` checks them; [`Lookup::OnlyVerifies`] for all with `auth_bind_dn`, which finds nobody.
     ///
     /// # Errors
     /// [`Unavailable`] when no server answers, a search fails or finds more than one entry.
@@ -114,8 +114,13 @@ impl Directory {
         }
         Ok(match self.entry(request).await? {
             None => Lookup::Unknown,
-            Some(_) if matches!(self.auth, Auth::BindAsFound) => Lookup::OnlyVerifies,
-            Some(entry) => Lookup::Found(self.attributes.record(&entry, request).into_passdb_entry(request)),
+            Some(entry) => {
+                let mut known = self.attributes.record(&entry, request).into_passdb_entry(request);
+                if matches!(self.auth, Auth::BindAsFound) {
+                    known.passwords.clear();
+                }
+                Lookup::Found(known)
+            }
         })
     }
 

@@ -82,7 +82,7 @@ impl Tokens {
         Ok(Self { policy: Policy::new(settings), keys, jwks, introspection })
     }
 
-    /// Fetches what the first token would have to wait for; worth doing when the service starts.
+    /// Fetches what the first token would have to wait for: when the service starts, and after a reload.
     ///
     /// # Errors
     /// When the JWKS document cannot be had now. Tokens will try again.

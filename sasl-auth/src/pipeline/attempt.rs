@@ -210,8 +210,8 @@ impl Exchange {
             self.outcome = Some(Outcome::Rejected(self.rejection(why, &names, OURSELVES, false, None)));
             return None;
         }
-        let _held = match self.turn(&names, None, deadline).await {
-            Ok((_, held)) => held,
+        let (manners, _held) = match self.turn(&names, None, deadline).await {
+            Ok(turn) => turn,
             Err(outcome) => {
                 self.outcome = Some(outcome);
                 return None;
@@ -223,14 +223,24 @@ impl Exchange {
             self.outcome = Some(self.concluded(names, denied));
             return None;
         }
-        match authenticate::hand_out(&self.active, &self.request, kind).await {
+        let handed = authenticate::hand_out(&self.active, &self.shared, &self.request, kind, manners);
+        match handed.await {
             Handed::Credentials(credentials, found) => {
                 self.pending = Some(Pending { names, found });
                 Some(credentials)
             }
+            Handed::Nothing(found @ Found::Unavailable { .. }) => {
+                self.outcome = Some(self.concluded(names, found));
+                None
+            }
             Handed::Nothing(found) => {
                 // The client is led on to its proof, which then fails: it does not learn who exists.
-                let credentials = authenticate::pretended(&self.active, &names.user, kind).await;
+                let pretended =
+                    authenticate::pretended(&self.active, &self.shared, &names.user, kind, manners).await;
+                let (found, credentials) = match pretended {
+                    Ok(credentials) => (found, credentials),
+                    Err(detail) => (Found::Unavailable { source: Arc::from(OURSELVES), detail }, None),
+                };
                 self.outcome = Some(self.concluded(names, found));
                 credentials
             }
@@ -281,7 +291,8 @@ impl Exchange {
         let who = names.master.as_ref().unwrap_or(&names.user);
         who.clone_into(&mut self.tried);
         let address = self.request.remote_ip;
-        let mut manners = Manners { deadline, suspect: false, lane: lane(&self.request) };
+        let mut manners =
+            Manners { deadline, suspect: false, lane: lane(&self.request), counts: !self.no_penalty };
         if self.no_penalty {
             return Ok((manners, None));
         }

@@ -14,7 +14,7 @@ use base::passwd_file;
 
 use crate::passdb::Unavailable;
 use crate::request::Request;
-use crate::variables::Template;
+use crate::variables::{Piece, Template};
 
 use content::Stamp;
 
@@ -58,13 +58,16 @@ impl Kind {
 /// The files of one path, which may hold variables: one file a domain, say.
 pub(crate) struct UserFiles {
     path: Template,
+    /// What a path with variables begins with: all files lie below it. `None` where they need not be.
+    folder: Option<PathBuf>,
     kind: Kind,
     kept: Mutex<Kept>,
 }
 
 #[derive(Default)]
 struct Kept {
-    files: HashMap<PathBuf, (u64, Arc<UserFile>)>,
+    /// By the path as text: hashing a `Path` means taking it apart.
+    files: HashMap<String, (u64, Arc<UserFile>)>,
     uses: u64,
 }
 
@@ -98,7 +101,13 @@ impl UserFiles {
         if let Some(files) = shared.get(&key).and_then(Weak::upgrade) {
             return Ok(files);
         }
-        let files = Arc::new(Self { path: template, kind, kept: Mutex::default() });
+        let folder = match template.pieces().first() {
+            Some(Piece::Literal(text)) if template.has_variables() && !kind.optional => {
+                text.rsplit_once('/').map(|(folder, _)| PathBuf::from(folder))
+            }
+            _ => None,
+        };
+        let files = Arc::new(Self { path: template, folder, kind, kept: Mutex::default() });
         shared.insert(key, Arc::downgrade(&files));
         Ok(files)
     }
@@ -118,20 +127,25 @@ impl UserFiles {
     /// there. Waits for nothing unless the file has changed or was never read.
     ///
     /// # Errors
-    /// The file is missing, and may not be, or cannot be read.
+    /// The file is missing, and may not be, or cannot be read; or the folder before the path's first variable is
+    /// missing.
     pub(crate) async fn content(&self, request: &Request) -> Result<Option<Arc<Loaded>>, Unavailable> {
         let path = match fill(&self.path, request) {
             Ok(path) => path,
             Err(BadPath) => return Ok(None),
         };
         let kept = self.kept(&path);
-        let stamp = match Stamp::now(&path) {
+        let stamp = match Stamp::now(Path::new(&path)) {
             Ok(stamp) => stamp,
             Err(error) if self.may_be_missing() && is_missing(&error) => {
+                // Without the folder nothing is known of anybody: it may be a disk that is not mounted.
+                if let Some(folder) = &self.folder {
+                    std::fs::metadata(folder).map_err(|error| unreadable(folder, &error))?;
+                }
                 self.forget(&path);
                 return Ok(None);
             }
-            Err(error) => return Err(unreadable(&path, &error)),
+            Err(error) => return Err(unreadable(Path::new(&path), &error)),
         };
         if let Some(loaded) = kept.as_ref().and_then(|file| file.current(&stamp)) {
             return Ok(Some(loaded));
@@ -144,7 +158,7 @@ impl UserFiles {
         }
     }
 
-    fn kept(&self, path: &Path) -> Option<Arc<UserFile>> {
+    fn kept(&self, path: &str) -> Option<Arc<UserFile>> {
         let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
         kept.uses += 1;
         let now = kept.uses;
@@ -153,7 +167,7 @@ impl UserFiles {
         Some(Arc::clone(file))
     }
 
-    fn keep(&self, path: PathBuf) -> Arc<UserFile> {
+    fn keep(&self, path: String) -> Arc<UserFile> {
         let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
         if !kept.files.contains_key(&path) && kept.files.len() >= KEPT {
             let oldest = kept.files.iter().min_by_key(|(_, (used, _))| *used).map(|(path, _)| path.clone());
@@ -162,7 +176,7 @@ impl UserFiles {
         let now = kept.uses;
         let (_, file) = kept.files.entry(path.clone()).or_insert_with(|| {
             let file = UserFile {
-                path,
+                path: PathBuf::from(path),
                 kind: self.kind,
                 loaded: ArcSwapOption::empty(),
                 reading: tokio::sync::Mutex::default(),
@@ -172,7 +186,7 @@ impl UserFiles {
         Arc::clone(file)
     }
 
-    fn forget(&self, path: &Path) {
+    fn forget(&self, path: &str) {
         self.kept.lock().unwrap_or_else(PoisonError::into_inner).files.remove(path);
     }
 }

@@ -52,7 +52,7 @@ async fn a_change_that_leaves_the_stamp_is_seen_a_second_later() {
     let loaded = files.content(&request("a")).await.unwrap().unwrap();
     assert!(loaded.fresh);
     // As if the file had been written again within one tick of the clock.
-    let file = files.kept(&path).unwrap();
+    let file = files.kept(path.to_str().unwrap()).unwrap();
     file.loaded.store(Some(Arc::new(loaded.with_content("a:0\n"))));
     tokio::time::sleep(Duration::from_millis(2100)).await;
     assert_eq!(look(&files, "a").await.as_deref(), Some("a:1"));
@@ -105,8 +105,11 @@ async fn one_file_a_domain_and_no_more_than_256_kept() {
     }
     let kept = files.kept.lock().unwrap();
     assert_eq!(kept.files.len(), KEPT);
-    assert!(kept.files.contains_key(&folder.path().join("d0")), "the one used all the time went");
-    assert!(!kept.files.contains_key(&folder.path().join("d1")));
+    assert!(
+        kept.files.contains_key(folder.path().join("d0").to_str().unwrap()),
+        "the one used all the time went"
+    );
+    assert!(!kept.files.contains_key(folder.path().join("d1").to_str().unwrap()));
 }
 
 #[tokio::test]
@@ -156,4 +159,24 @@ fn one_path_is_read_once_for_all() {
         &one,
         &UserFiles::open("/nonexistent/shared", Kind { name: "others", ..Kind::USERS }).unwrap()
     ));
+}
+
+/// A disk that is not mounted is no reason to tell everybody that he is unknown.
+#[tokio::test]
+async fn a_missing_folder_of_all_domains_is_no_answer() {
+    let folder = tempfile::tempdir().unwrap();
+    let domains = folder.path().join("domains");
+    let path = domains.join("%d/users");
+    let files = UserFiles::open(path.to_str().unwrap(), Kind::USERS).unwrap();
+    let away = files.content(&request("joe@a.example")).await.err().unwrap();
+    assert!(away.detail.contains("domains"), "{away}");
+    fs::create_dir_all(domains.join("a.example")).unwrap();
+    fs::write(domains.join("a.example/users"), "joe@a.example:x\n").unwrap();
+    assert!(look(&files, "joe@a.example").await.is_some());
+    assert!(files.content(&request("joe@b.example")).await.unwrap().is_none());
+    fs::rename(&domains, folder.path().join("gone")).unwrap();
+    assert!(files.content(&request("joe@a.example")).await.is_err());
+    let optional = Kind { optional: true, ..Kind::USERS };
+    let files = UserFiles::open(path.to_str().unwrap(), Kind { name: "optional", ..optional }).unwrap();
+    assert!(files.content(&request("joe@a.example")).await.unwrap().is_none());
 }

@@ -134,8 +134,9 @@ mod tests {
 
     #[tokio::test]
     async fn one_file_a_domain_cannot_be_listed() {
-        let own = settings::PasswdFile { path: "/nonexistent/%d".into(), app_passwords: None };
-        let files = driver(UserdbDriver::PasswdFile(own));
+        let folder = tempfile::tempdir().unwrap();
+        let path = format!("{}/%d", folder.path().display());
+        let files = driver(UserdbDriver::PasswdFile(settings::PasswdFile { path, app_passwords: None }));
         assert!(files.list().await.unwrap_err().detail.contains("variables in its path"));
         let request = Request { user: "joe@x".into(), ..Request::default() };
         assert_eq!(files.lookup(&request).await, Ok(None));

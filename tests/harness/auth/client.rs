@@ -37,6 +37,7 @@ impl AuthClient {
     #[must_use]
     pub fn open(socket: &Path) -> Self {
         let stream = UnixStream::connect(socket).unwrap_or_else(|err| panic!("{}: {err}", socket.display()));
+        stream.set_write_timeout(Some(PATIENCE)).unwrap();
         Self { stream, read: Vec::new(), next_id: 0, greeting: Vec::new() }
     }
 

@@ -21,6 +21,8 @@ pub struct AuthConf {
     failure_delay_secs: u32,
     with_penalty: bool,
     syslog: bool,
+    /// The userdb socket is open to everybody.
+    open_userdb: bool,
 }
 
 impl AuthConf {
@@ -107,6 +109,17 @@ impl AuthConf {
         self
     }
 
+    /// Gives the userdb socket the mode 0666 instead of 0600.
+    #[must_use]
+    pub fn open_userdb(mut self) -> Self {
+        self.open_userdb = true;
+        self
+    }
+
+    fn userdb_mode(&self) -> &'static str {
+        if self.open_userdb { "666" } else { "600" }
+    }
+
     /// Logs to syslog, as a packaged service does; the lines appear in the server's log all the same.
     #[must_use]
     pub fn syslog(mut self) -> Self {
@@ -131,7 +144,7 @@ impl AuthConf {
     /// dovecot.conf: the auth service alone, as root, with the sockets `client` and `userdb`.
     pub(super) fn to_dovecot(&self, folder: &Path) -> String {
         let mechanisms = self.mechanisms.join(" ").to_lowercase();
-        let mut text = DOVECOT.to_owned();
+        let mut text = DOVECOT.replace("{mode}", self.userdb_mode());
         writeln!(text, "auth_mechanisms = {mechanisms}").unwrap();
         writeln!(text, "auth_failure_delay = {} secs", self.failure_delay_secs).unwrap();
         writeln!(text, "log_path = {}", if self.syslog { "syslog" } else { "{dir}/log" }).unwrap();
@@ -152,10 +165,10 @@ impl AuthConf {
         writeln!(text, "mechanisms = {:?}", self.mechanisms).unwrap();
         writeln!(text, "allow_weak_schemes = true").unwrap();
         text.push_str(&self.ours);
-        writeln!(text, "\n[log]\nsyslog = {}", self.syslog).unwrap();
+        writeln!(text, "\n[log]\nlevel = \"debug\"\nsyslog = {}", self.syslog).unwrap();
         let delay = self.failure_delay_secs;
         writeln!(text, "\n[throttle]\nfailure_delay = {delay}\nmax_delay = {delay}").unwrap();
-        text.push_str(LISTEN);
+        text.push_str(&LISTEN.replace("{mode}", self.userdb_mode()));
         text.push_str(&self.ours_tables);
         for kind in ["passdb", "userdb"] {
             if kind == "userdb" || !self.without_users {
@@ -193,7 +206,7 @@ service auth {
     mode = 0666
   }
   unix_listener {dir}/userdb {
-    mode = 0600
+    mode = 0{mode}
   }
 }
 ";
@@ -214,5 +227,5 @@ mode = 0o666
 [[listen]]
 address = \"unix:{dir}/userdb\"
 kind = \"userdb\"
-mode = 0o600
+mode = 0o{mode}
 ";

@@ -21,7 +21,8 @@ use crate::wait::{PATIENCE, wait_for, wait_up_to};
 
 /// A running auth server with its files in a folder of its own.
 ///
-/// When dropped it is ended, and the test fails if ours had died or panicked meanwhile.
+/// When dropped it is ended, and the test fails if ours had died or panicked meanwhile, or has logged the password of
+/// most users, "correct horse". It logs at the level debug.
 #[derive(Debug)]
 pub struct AuthServer {
     subject: Subject,
@@ -253,6 +254,9 @@ impl Drop for AuthServer {
         if log.contains("panicked at") {
             complaint = Some("panicked");
         }
+        if self.subject == Subject::Ours && log.contains("correct horse") {
+            complaint = Some("has the tests' password in its log");
+        }
         if std::thread::panicking() {
             eprintln!("--- log of {:?} in {}\n{log}", self.subject, self.folder.display());
         } else if let Some(complaint) = complaint {
@@ -267,8 +271,9 @@ fn has_ended(pid: &Pid) -> bool {
     stat.rsplit_once(") ").is_none_or(|(_, rest)| rest.starts_with('Z'))
 }
 
-/// The server's file: `postrider-sasl-auth` from the target folder or `$POSTRIDER_SASL_AUTH_BIN`, or Dovecot.
-fn program(subject: Subject) -> PathBuf {
+/// The program: `postrider-sasl-auth` from the target folder or `$POSTRIDER_SASL_AUTH_BIN`, or Dovecot.
+#[must_use]
+pub fn program(subject: Subject) -> PathBuf {
     match subject {
         Subject::Reference => PathBuf::from("/usr/sbin/dovecot"),
         Subject::Ours => std::env::var_os("POSTRIDER_SASL_AUTH_BIN")

@@ -14,6 +14,7 @@ pub(super) trait Stream: Read + Write + Send {
 impl Stream for UnixStream {
     fn set_timeout(&self, limit: Duration) {
         self.set_read_timeout(Some(limit)).unwrap();
+        self.set_write_timeout(Some(limit)).unwrap();
     }
 
     fn close_writing(&self) {
@@ -25,6 +26,7 @@ impl Stream for TcpStream {
     fn set_timeout(&self, limit: Duration) {
         self.set_nodelay(true).unwrap();
         self.set_read_timeout(Some(limit)).unwrap();
+        self.set_write_timeout(Some(limit)).unwrap();
     }
 
     fn close_writing(&self) {

@@ -6,8 +6,9 @@ use std::process::Command;
 
 use super::Builder;
 use crate::scratch::Scratch;
+use crate::wait::output;
 
-/// The main.cf of an instance in `folder`, in which the test's own lines win.
+/// The main.cf of an instance in `folder`, in which the test's own lines take the places of the harness's.
 pub(super) fn main_cf(folder: &Path, builder: &Builder<'_>) -> String {
     let folder = folder.display();
     let mut text = MAIN.replace("@FOLDER@", &folder.to_string()).replace("@HOST@", &builder.hostname);
@@ -19,21 +20,17 @@ pub(super) fn main_cf(folder: &Path, builder: &Builder<'_>) -> String {
     if !builder.milters.is_empty() {
         writeln!(text, "smtpd_milters = {0}\nnon_smtpd_milters = {0}", builder.milters.join(" ")).unwrap();
     }
-    settled(&text, &builder.main)
+    builder.main.lines().fold(text, |text, line| with(&text, line))
 }
 
-/// `text` with the settings of `changes`, each in the place of an earlier one of its name.
+/// A main.cf with a line in place of those that set the same.
 ///
-/// Postfix takes the last of two, but each of its processes warns about it while it reads main.cf. postlogd(8)
-/// then writes to its own socket, and waits for ever if others have filled that.
-pub(super) fn settled(text: &str, changes: &str) -> String {
-    let name = |line: &str| line.split('=').next().unwrap_or_default().trim().to_owned();
-    let mut lines: Vec<&str> = text.lines().collect();
-    for change in changes.lines() {
-        lines.retain(|line| name(line) != name(change));
-        lines.push(change);
-    }
-    lines.join("\n") + "\n"
+/// Every Postfix process warns of a setting that stands there twice as soon as it starts. So does postlogd(8), to its
+/// own socket: with ten messages waiting there it blocks for ever, and then all the others do.
+pub(super) fn with(text: &str, line: &str) -> String {
+    let name = |line: &str| line.split_once('=').map(|(name, _)| name.trim().to_owned());
+    let others = text.lines().filter(|other| name(other).is_none() || name(other) != name(line));
+    others.chain([line]).map(|line| format!("{line}\n")).collect()
 }
 
 /// The master.cf: what a Postfix of one machine needs, nothing in a chroot, the test's ports.
@@ -62,7 +59,7 @@ pub(super) fn certificate(scratch: &Scratch) -> String {
         "-out",
         &format!("{file}.crt"),
     ]);
-    let output = command.output().unwrap();
+    let output = output(&mut command, b"");
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let both = [&file, &format!("{file}.crt")].map(|part| std::fs::read_to_string(part).unwrap()).concat();
     std::fs::write(&file, both).unwrap();
@@ -149,13 +146,3 @@ scache unix - - n - 1 scache
 postlog unix-dgram n - n - 1 postlogd
 tlsmgr unix - - n 1000? 1 tlsmgr
 ";
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_setting_is_written_once() {
-        assert_eq!(settled("a = 1\nb = 2\n", "a = 3\nc = 4\na = 5\n"), "b = 2\nc = 4\na = 5\n");
-    }
-}

@@ -9,7 +9,7 @@ use std::fs;
 use std::io::Write as _;
 use std::os::unix::fs::{DirBuilderExt, chown};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Command;
 use std::time::{Duration, SystemTime};
 
 use nix::sys::signal::{Signal, kill};
@@ -20,7 +20,7 @@ use crate::milter::Milter;
 use crate::ports::Port;
 use crate::scratch::Scratch;
 use crate::smtp_client::SmtpClient;
-use crate::wait::{PATIENCE, wait_for, wait_up_to};
+use crate::wait::{PATIENCE, output, wait_for, wait_up_to};
 
 /// A running Postfix instance; it is ended when dropped.
 #[derive(Debug)]
@@ -66,7 +66,7 @@ impl<'a> Builder<'a> {
         self
     }
 
-    /// Adds a line to main.cf; it wins over what the harness says.
+    /// Adds a line to main.cf, in place of the harness's line for the same setting.
     #[must_use]
     pub fn main(mut self, line: &str) -> Self {
         self.main.push_str(line);
@@ -194,10 +194,9 @@ impl Postfix {
     pub fn sendmail(&self, sender: &str, recipients: &[&str], message: &[u8]) {
         let mut command = Command::new("/usr/sbin/sendmail");
         command.arg("-C").arg(self.folder.join("etc")).args(["-i", "-f", sender, "--"]).args(recipients);
-        let mut child = command.stdin(Stdio::piped()).spawn().unwrap();
         let text: Vec<u8> = message.iter().copied().filter(|&byte| byte != b'\r').collect();
-        child.stdin.take().unwrap().write_all(&text).unwrap();
-        assert!(child.wait().unwrap().success());
+        let done = output(&mut command, &text);
+        assert!(done.status.success(), "sendmail: {}", String::from_utf8_lossy(&done.stderr));
     }
 
     /// What Postfix has logged so far.
@@ -235,7 +234,7 @@ impl Postfix {
     pub fn change(&self, line: &str) {
         let path = self.folder.join("etc/main.cf");
         let text = fs::read_to_string(&path).unwrap();
-        write_settled(&path, &conf::settled(&text, line));
+        write_settled(&path, &conf::with(&text, line));
         self.run("reload");
     }
 
@@ -258,8 +257,8 @@ impl Postfix {
 
     fn run(&self, action: &str) {
         let mut command = Command::new("/usr/sbin/postfix");
-        command.arg("-c").arg(self.folder.join("etc")).arg(action).stdin(Stdio::null());
-        let output = command.output().unwrap();
+        command.arg("-c").arg(self.folder.join("etc")).arg(action);
+        let output = output(&mut command, b"");
         if !output.status.success() {
             let said = String::from_utf8_lossy(&output.stderr);
             panic!("postfix {action}: {}\n{said}\n{}", output.status, self.log());

@@ -126,6 +126,8 @@ pub enum Kind {
     Fields,
     /// `"unix:/path"` or `"inet:host:port"`.
     Address,
+    /// The same, one or a list.
+    Addresses,
     /// `"host:port"`, with or without `inet:` before it.
     TcpAddress,
 }
@@ -152,6 +154,7 @@ impl Kind {
             Self::Word(_) => "word",
             Self::Fields => "fields",
             Self::Address => "address",
+            Self::Addresses => "list of addresses",
             Self::TcpAddress => "host:port",
         }
     }

@@ -514,6 +514,15 @@ impl Table {
         }
     }
 
+    /// Of [`Kind::Addresses`]; empty when absent.
+    #[must_use]
+    pub fn addresses(&self, name: &str) -> Vec<Address> {
+        match self.value(name) {
+            Some(Value::Addresses(addresses)) => addresses,
+            _ => Vec::new(),
+        }
+    }
+
     fn entry(&self, name: &str) -> Option<&Entry> {
         debug_assert!(self.section.setting(name).is_some(), "{} has no {name}", self.section.header());
         self.entries.iter().find(|entry| entry.setting.name == name)

@@ -37,6 +37,8 @@ pub enum Value {
     Fields(Vec<Field>),
     /// Of [`Kind::Address`] and [`Kind::TcpAddress`].
     Address(Address),
+    /// Of [`Kind::Addresses`].
+    Addresses(Vec<Address>),
 }
 
 /// One field of a [`Kind::Fields`] value.
@@ -98,6 +100,17 @@ pub(super) fn take(kind: Kind, item: &Item, raw: &str) -> Result<Value, Wrong> {
                 .collect::<Result<Vec<_>, _>>()?;
             Ok(of_texts(kind, texts))
         }
+        (Kind::Addresses, Toml::Array(array)) => {
+            let one = |element: &Toml| match element.as_str() {
+                Some(text) => address(kind, text).map_err(|wrong| wrong.at(element.span())),
+                None => {
+                    let found = type_of(&Item::Value(element.clone()));
+                    let text = format!("expects a list of addresses, found {found} in it");
+                    Err(Wrong::new(text, write(kind)).at(element.span()))
+                }
+            };
+            array.iter().map(one).collect::<Result<Vec<_>, _>>().map(Value::Addresses)
+        }
         (Kind::Mode, Toml::Integer(number)) => mode(*number.value(), raw),
         (Kind::Boolean, Toml::Boolean(value)) => Ok(Value::Boolean(*value.value())),
         (Kind::Integer { .. }, Toml::Integer(number)) => integer(kind, *number.value()),
@@ -155,6 +168,7 @@ pub(super) fn of_text(kind: Kind, text: &str) -> Result<Value, Wrong> {
         }
         Kind::Fields => Err(Wrong::new("expects a table, found a text", write(kind))),
         Kind::Address | Kind::TcpAddress => address(kind, text).map(Value::Address),
+        Kind::Addresses => address(kind, text).map(|address| Value::Addresses(vec![address])),
     }
 }
 
@@ -408,6 +422,7 @@ fn expects(kind: Kind) -> &'static str {
         Kind::Word(_) => "a word",
         Kind::Fields => "a table",
         Kind::Address | Kind::TcpAddress => "an address",
+        Kind::Addresses => "a list of addresses",
     }
 }
 
@@ -426,6 +441,7 @@ fn write(kind: Kind) -> String {
         Kind::Texts | Kind::Secrets => "write a list of texts: [\"one\", \"two\"]".to_owned(),
         Kind::Word(words) => format!("it may be {}", or(words)),
         Kind::Fields => "write a table: { name = \"value\", other = true }".to_owned(),
+        Kind::Addresses => "write \"unix:/path\" or \"inet:host:port\", or a list of them".to_owned(),
         Kind::Address => "write \"unix:/path\" or \"inet:host:port\"".to_owned(),
         Kind::TcpAddress => "write a host and a port, for instance \"127.0.0.1:9154\"".to_owned(),
     }

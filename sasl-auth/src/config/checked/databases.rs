@@ -108,7 +108,7 @@ fn kinds_of_passdb(passdb: &Passdb, settings: &Settings, table: &Table, report: 
     if passdb.deny && !offer::knows_users(passdb) {
         report
             .error(&table.key_place("deny"), "this driver cannot tell who is in it without a password")
-            .help("deny goes with all drivers but pam and ldap without a filter");
+            .help("deny goes with all drivers but pam and ldap with auth_bind_dn");
     }
     if passdb.master && settings.names.master_user_separator.is_none() {
         report

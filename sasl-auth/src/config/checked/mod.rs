@@ -3,6 +3,7 @@
 mod databases;
 mod offer;
 mod templates;
+mod unused;
 
 pub use offer::{NOTHING_TO_OFFER, abilities};
 
@@ -24,13 +25,16 @@ pub(super) fn settings(settings: &Settings, document: &Document, report: &mut Re
     listeners(settings, document, report);
     offer::mechanisms(settings, document, report);
     oauth2(settings, document.section("oauth2"), report);
+    unused::service(settings, document, report);
     let passdbs = document.tables("passdb").filter(|table| table.text("driver").is_some());
     for (passdb, table) in settings.passdb.iter().zip(passdbs) {
         databases::passdb(passdb, settings, table, report);
+        unused::passdb(passdb, table, report);
     }
     let userdbs = document.tables("userdb").filter(|table| table.text("driver").is_some());
     for (userdb, table) in settings.userdb.iter().zip(userdbs) {
         databases::userdb(userdb, table, report);
+        unused::userdb(userdb, settings, table, report);
     }
 }
 
@@ -203,13 +207,14 @@ fn oauth2(settings: &Settings, table: &Table, report: &mut Report) {
     }
     if let Some(jwks) = &oauth2.jwks
         && !jwks.starts_with('/')
-        && !jwks.starts_with("https://")
+        && !is_safe(jwks)
     {
-        report.error(&table.place("jwks"), "jwks is neither an absolute path nor an https URL");
+        report
+            .error(&table.place("jwks"), "jwks is neither an absolute path nor an https URL")
+            .help("http is for a loopback address");
     }
     if let Some(url) = &oauth2.introspection_url
-        && !url.starts_with("https://")
-        && !url.strip_prefix("http://").map(url_host).is_some_and(is_loopback)
+        && !is_safe(url)
     {
         report
             .error(&table.place("introspection_url"), "tokens would cross the network in clear text")
@@ -218,6 +223,11 @@ fn oauth2(settings: &Settings, table: &Table, report: &mut Report) {
     if table.is_set("active_value") && !table.is_set("active_claim") {
         report.error(&table.key_place("active_value"), "active_value is set and active_claim is not");
     }
+}
+
+/// Whether nobody on the network can read or change what comes from a URL.
+fn is_safe(url: &str) -> bool {
+    url.starts_with("https://") || url.strip_prefix("http://").map(url_host).is_some_and(is_loopback)
 }
 
 /// The host of a URL without its scheme.

@@ -100,7 +100,8 @@ pub(super) fn knows_users(passdb: &Passdb) -> bool {
         | PassdbDriver::Sql(_)
         | PassdbDriver::Static { .. }
         | PassdbDriver::Command(_) => true,
-        PassdbDriver::Ldap(ldap) => !ldap.filter.is_empty(),
+        // By that name nobody is searched for.
+        PassdbDriver::Ldap(ldap) => ldap.auth_bind_dn.is_none(),
         PassdbDriver::Pam(_) => false,
     }
 }

@@ -11,8 +11,10 @@ mod fields;
 mod lda;
 mod lmtp;
 mod packets;
+mod policyd;
 mod sieve;
 
+pub use self::policyd::{policy_configuration, policy_requests, policy_state};
 pub use auth::{auth_configuration, auth_session, mechanism, passwd_file, stored_password, token, variables};
 pub use configuration::configuration;
 pub use data_set::data_set;
@@ -27,7 +29,7 @@ pub use sieve::{sieve_answer, sieve_script};
 pub type Target = (&'static str, fn(&[u8]));
 
 /// All targets.
-pub const TARGETS: [Target; 23] = [
+pub const TARGETS: [Target; 26] = [
     ("packets", packets),
     ("tag_list", tag_list),
     ("signature", signature),
@@ -44,13 +46,16 @@ pub const TARGETS: [Target; 23] = [
     ("variables", variables),
     ("passwd_file", passwd_file),
     ("auth_configuration", auth_configuration),
+    ("sieve_script", sieve_script),
+    ("sieve_answer", sieve_answer),
     ("delivered_message", delivered_message),
     ("place", place),
     ("lda_configuration", lda_configuration),
     ("userdb_reply", userdb_reply),
     ("lmtp_session", lmtp_session),
-    ("sieve_script", sieve_script),
-    ("sieve_answer", sieve_answer),
+    ("policy_requests", policy_requests),
+    ("policy_configuration", policy_configuration),
+    ("policy_state", policy_state),
 ];
 
 /// The first byte, which chooses among variants, and the rest.

@@ -127,6 +127,21 @@ fn userdb_reply() {
     run("userdb_reply", 40_000);
 }
 
+#[test]
+fn policy_requests() {
+    run("policy_requests", 30_000);
+}
+
+#[test]
+fn policy_configuration() {
+    run("policy_configuration", 1_000);
+}
+
+#[test]
+fn policy_state() {
+    run("policy_state", 40_000);
+}
+
 /// Every target has a test above and seeds in its folder, and no folder is left over.
 #[test]
 fn each_target_has_seeds() {

@@ -1,0 +1,111 @@
+//! What postrider-policyd.toml(5) says besides the table: counting, algorithms, conditions, actions.
+//!
+//! Roff in which each `-` is a minus sign; the page writes it so.
+
+/// Follows the settings.
+pub(super) const NOTES: &str = r#".SH COUNTING
+All limits that apply to a request are asked in one step: what one of them refuses, none of them counts.
+What is refused uses nothing up, unless
+.B count_refused
+is set.
+.P
+With
+.BR "stage = ""auto""" ,
+what a recipient asks for is reserved at RCPT, for the message that Postfix calls by its
+.BR instance .
+At DATA or END-OF-MESSAGE the message is counted as Postfix then tells it: the number of recipients that were taken,
+the size it has. What was reserved too much is given back, what is missing is asked for, and if that is refused the whole message is.
+When another message begins on the connection, five seconds after the connection has closed, and after
+.BR reservation_timeout ,
+what was reserved is given back.
+.P
+Where the service is asked at RCPT alone, RCPT is final.
+The service learns this by itself for each of its sockets and each port of Postfix: until the first request at DATA or
+END-OF-MESSAGE, and when twenty messages in a row came without one, what was reserved stays counted.
+.P
+A request that Postfix repeats gets the same answer and counts once, and so does a service that stands in several restriction lists: a
+message is known by its instance, a recipient by its address.
+Answers are remembered for a minute.
+Requests without an instance (CONNECT, EHLO, MAIL, VRFY, ETRN) are answered DUNNO and not counted.
+.P
+For bytes, RCPT and DATA know the size that the client declares, and only END-OF-MESSAGE the real one.
+A limit whose key has the recipient counts at RCPT; Postfix does not say which recipients were refused later.
+.SH ALGORITHMS
+.TP
+.B window
+Never more than the number in any period of that length, wherever it begins.
+What was used is given back when its period has passed, late by a twenty-fourth of the period at most.
+.TP
+.B gcra
+A steady rate, of which
+.B burst
+may come at once. In a period of that length at most
+.BR burst " and the number"
+together can pass: 200 for "100/hour" without a burst of its own.
+.TP
+.B calendar
+From local midnight (the full hour, Monday, the first of the month) to the next, in
+.BR timezone .
+Just before and just after midnight the number can pass once each. Days of 23 and 25 hours are one day.
+.P
+Setting the clock changes nothing for
+.BR window " and " gcra .
+A calendar follows the clock; setting it to and fro over midnight gives nothing twice.
+.SH CONDITIONS
+A condition is an attribute, a comparison and a value.
+.TP
+.BR = ", " !=
+Equal, small and capital letters being the same. An empty value is written as ''.
+.TP
+.BR in ", " "not in"
+One of several with commas between them: values; for client_address and server_address networks; .domain and @domain
+for all that ends so. Or
+.BI list: NAME\fR,\fP
+one of a [[list]].
+.TP
+.BR under ", " "not under"
+The domain itself or one below it; what stands before an @ does not count.
+.TP
+.BR ~ ", " !~
+A regular expression, as docs.rs/regex describes it; small and capital letters are the same.
+.P
+Attributes are those of Postfix's SMTPD_POLICY_README, and sender_domain, recipient_domain, sasl_domain. One that was not sent is empty.
+.P
+In keys, letters are small, extensions (see
+.BR recipient_delimiter )
+are left out, addresses are networks of
+.BR ipv4_prefix " and " ipv6_prefix ,
+and IPv4 in IPv6 is IPv4. Parts of more than 200 bytes keep their beginning and get a hash.
+.SH ACTIONS
+An action is one of access(5): DUNNO, REJECT, DEFER, DEFER_IF_PERMIT, 4NN and 5NN with a text, HOLD, DISCARD, REDIRECT, BCC, FILTER,
+PREPEND, WARN, INFO, OK, or "sleep" with seconds. What Postfix would not understand is refused by
+.BR -n .
+In its text,
+.BR {used} ", " {limit} ", " {cost} ", " {retry_after} ", " {period} ", " {count} ", " {key} ", " {name}
+stand for what they say, and the name of an attribute in braces for its value.
+.P
+Mail that passes all the same (HOLD, WARN and such) is counted; so a step of
+.B escalate
+after HOLD is reached by itself.
+.P
+DEFER_IF_PERMIT keeps a permanent refusal by a later restriction permanent. Mail programs show a deferral as an error and keep the
+draft; servers try again.
+.SH "STOLEN ACCOUNTS"
+The kinds
+.BR networks ", " countries " and " asns
+of
+.B count
+count how many different ones a key was used from within the period. A place that was seen stays seen whatever became of the message:
+above the limit, every message of the key is refused (or held) until the oldest places are forgotten.
+.P
+.B new-recipients
+counts recipients that the key has not written to within
+.BR memory ;
+of each key the last 256 are remembered.
+.P
+.B unknown-recipients
+counts recipients that we let pass at RCPT and Postfix then refused: those that are missing at DATA or END-OF-MESSAGE, and all of a message that
+came to nothing; only of messages in which at least
+.B share
+of a hundred were unknown.
+"#;
