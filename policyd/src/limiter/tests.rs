@@ -73,7 +73,12 @@ impl Run {
         if self.passed.is_empty() {
             return;
         }
-        let (when, cost) = self.passed.remove(which % self.passed.len());
+        let which = which % self.passed.len();
+        if self.passed[which].0 + self.level.period <= at.now + 2 * MILLI {
+            // Its time is over: there is nothing to take back.
+            return;
+        }
+        let (when, cost) = self.passed.remove(which);
         let mut next = Vec::new();
         self.level.take_back(&self.state, cost, when, at, &mut next);
         self.state = next;
