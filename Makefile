@@ -12,7 +12,7 @@ help:
 	@echo 'make test           install what the tests need, build, run all tests (BOOT=no: not the booted one)'
 	@echo 'make demo           send a message through a private Postfix and show each station'
 	@echo 'make deb            Debian packages in target/debian/'
-	@echo 'make bench          comparison with opendkim, dovecot, maildrop and procmail (BENCH="sasl --quick": one of them, short)'
+	@echo 'make bench          comparison with the installed peers (BENCH="sasl --quick": one of them, short)'
 	@echo 'make build          all programs in target/release/'
 	@echo 'make install-needs  only install the Debian packages that the above need'
 
