@@ -108,6 +108,26 @@ fn auth_configuration() {
 }
 
 #[test]
+fn delivered_message() {
+    run("delivered_message", 5_000);
+}
+
+#[test]
+fn place() {
+    run("place", 20_000);
+}
+
+#[test]
+fn lda_configuration() {
+    run("lda_configuration", 1_000);
+}
+
+#[test]
+fn userdb_reply() {
+    run("userdb_reply", 20_000);
+}
+
+#[test]
 fn policy_requests() {
     run("policy_requests", 30_000);
 }
