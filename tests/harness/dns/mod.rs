@@ -16,6 +16,7 @@ use std::time::Duration;
 use hickory_proto::rr::RecordType;
 
 use crate::ports::Port;
+use crate::wait::wait_for;
 use answer::{Answer, answer};
 
 /// A running DNS server; it stops when dropped.
@@ -40,8 +41,10 @@ impl Dns {
     pub fn start(zone: Zone) -> Self {
         let port = Port::new();
         let address = (Ipv4Addr::LOCALHOST, port.number());
-        let udp = UdpSocket::bind(address).unwrap();
-        let tcp = TcpListener::bind(address).unwrap();
+        // A program that another thread starts at this moment has a copy of the sockets with which the port was tried,
+        // until it becomes that program.
+        let udp = wait_for("the port", || UdpSocket::bind(address).ok());
+        let tcp = wait_for("the port", || TcpListener::bind(address).ok());
         let state = Arc::new(State { zone: Mutex::new(zone), ..State::default() });
         let for_udp = Arc::clone(&state);
         let for_tcp = Arc::clone(&state);
