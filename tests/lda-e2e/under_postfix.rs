@@ -1,11 +1,11 @@
 //! A real Postfix delivers by mailbox_command and by pipe(8): content, bounces, and agents killed in between.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fs;
 use std::os::unix::fs::{PermissionsExt as _, chown};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use harness::postfix::{Builder, Postfix};
 use harness::scratch::Scratch;
@@ -130,10 +130,13 @@ fn a_broken_configuration_keeps_the_mail() {
 }
 
 /// Kills agents of this site while `done` is false; the number of kills.
+///
+/// Every second agent is left alone, so that each message arrives at last; the others have a random time to live.
 fn killer(conf: &Path, done: &AtomicBool) -> usize {
     let mark = conf.display().to_string();
     let mut kills = 0;
     let mut dice = 7_u64;
+    let mut ends: HashMap<i32, Option<Instant>> = HashMap::new();
     while !done.load(Ordering::Relaxed) {
         for entry in fs::read_dir("/proc").unwrap().flatten() {
             let Ok(pid) = entry.file_name().to_string_lossy().parse::<i32>() else { continue };
@@ -144,16 +147,20 @@ fn killer(conf: &Path, done: &AtomicBool) -> usize {
             {
                 continue;
             }
-            dice = dice.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
-            if dice >> 62 != 0 {
-                continue;
-            }
-            if nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), nix::sys::signal::Signal::SIGKILL)
-                .is_ok()
+            let end = ends.entry(pid).or_insert_with(|| {
+                dice = dice.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+                let micros = (dice >> 33) % 15_000;
+                (dice >> 63 == 0).then(|| Instant::now() + Duration::from_micros(micros))
+            });
+            if end.is_some_and(|end| Instant::now() >= end)
+                && nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), nix::sys::signal::Signal::SIGKILL)
+                    .is_ok()
             {
+                *end = None;
                 kills += 1;
             }
         }
+        std::thread::sleep(Duration::from_micros(300));
     }
     kills
 }
@@ -167,7 +174,9 @@ fn killed(site: &Site) {
         for number in 0..count {
             site.send(number, "x");
         }
-        let empty = wait_up_to(Duration::from_secs(600), || (site.postfix.queued() == 0).then_some(()));
+        let empty = wait_up_to(Duration::from_secs(if long() { 600 } else { 120 }), || {
+            (site.postfix.queued() == 0).then_some(())
+        });
         done.store(true, Ordering::Relaxed);
         assert!(empty.is_some(), "{} messages are still in the queue", site.postfix.queued());
         killer.join().unwrap()
@@ -188,6 +197,7 @@ fn killed(site: &Site) {
     assert_eq!(copies.len(), count, "messages are missing");
     let twice = copies.values().filter(|copies| **copies > 1).count();
     println!("{count} messages, {kills} kills, {twice} there twice");
+    assert!(kills > 0, "no agent was killed, so nothing was tried");
     assert!(twice <= 1 + count / 200, "{twice} of {count} are there twice");
 }
 
