@@ -82,7 +82,8 @@ fn four_hosts_on_a_cluster_of_three_let_exactly_the_limit_pass() {
 /// The bound while Redis is away: what was left at its last answers is divided among the hosts, so that they let
 /// through what was left, and where a host knew less than was used, its share of the difference on top. Two hosts
 /// whose last answers were at most 50 requests ago let through 100 and 25 at most; hosts that knew nothing, twice the
-/// limit. When Redis is back, without anything it held, nothing more passes.
+/// limit. When Redis is back, without anything it held, it is told what its hosts knew; only what was under way when
+/// it died may be missing from that, and all of it together stays within the bound.
 #[test]
 fn redis_stopped_and_started_in_the_middle_keeps_the_bound() {
     let scratch = Scratch::new("policyredis");
@@ -123,7 +124,9 @@ fn redis_stopped_and_started_in_the_middle_keeps_the_bound() {
             (log.matches("Redis is back").count() == log.matches("Redis is away").count()).then_some(())
         });
     }
-    assert_eq!(race(&hosts, "b"), 0, "what Redis has lost was given back to it");
+    let after = race(&hosts, "b");
+    assert!(after <= 2, "{after} of 100 passed again: what Redis has lost was not given back to it");
+    assert!(passed + after <= 125, "{passed} and {after}");
 }
 
 #[test]
