@@ -136,8 +136,8 @@ Each machine remembers what Redis told it, and meanwhile uses up its share of wh
 .BR hosts .
 Machines that knew all of what was used let through together what was left and no more; a machine that knew less, its share of the
 difference on top; never more than twice the limit, and that only where no machine knew anything.
-When Redis is back, it is told what has been counted meanwhile, before anybody asks it again, and what it has lost, but for questions that
-were under way when it died: of those a few may be missing.
+When Redis is back, it is told what has been counted meanwhile, before anybody asks it again. If it has lost what it held, the first
+machine that asks tells it what it knew; what another machine knew beyond that may be used once more.
 .P
 The machines' clocks should agree to a second: where a calendar's day begins, the machine says.
 In a cluster all counters of a
