@@ -77,6 +77,16 @@ fn by_argument(text: &str) -> Loaded {
 }
 
 const START: u64 = 1_800_000_000;
+/// The reign that began then.
+const REIGN: &str = "1800000000.000000";
+
+/// A call with the time for [`by_argument`].
+fn stamped(mut call: Call, at: &Moment) -> Call {
+    let micros = at.now / 1000;
+    call.arguments.push((micros / 1_000_000).to_string().into_bytes());
+    call.arguments.push((micros % 1_000_000).to_string().into_bytes());
+    call
+}
 
 /// The moment `ms` after the start, in a calendar whose periods are 100 s, 300 s, 900 s and 2700 s.
 fn moment(us: u64) -> Moment {
@@ -157,19 +167,24 @@ struct Both {
 }
 
 impl Both {
+    /// The reign, begun at the start.
+    async fn begin(&self) {
+        let mut set = ::redis::cmd("SET");
+        set.arg(script::reign_name(&self.prefix)).arg(REIGN);
+        self.link.ask(&set).await.unwrap();
+        for script in [&self.decide, &self.release] {
+            self.link.load(script, &stamped(script::idle(&self.prefix, REIGN), &moment(0))).await.unwrap();
+        }
+    }
+
     async fn event(&mut self, us: u64, about: &[(usize, u8, u64)], what: u8) {
         let at = moment(us);
-        let stamp = |call: &mut script::Call| {
-            let micros = at.now / 1000;
-            call.arguments.push((micros / 1_000_000).to_string().into_bytes());
-            call.arguments.push((micros % 1_000_000).to_string().into_bytes());
-        };
         if what == 9 && !self.charges.is_empty() {
             let charge = self.charges.remove(0);
             self.memory.release(std::slice::from_ref(&charge), &at);
-            let mut call = script::release(&self.prefix, &[charge], &at, |_, _, _| Vec::new());
-            stamp(&mut call);
-            self.link.run(&self.release, &call).await.unwrap();
+            let call = script::release(&self.prefix, REIGN, &[charge], &at, |_, _, _| Vec::new());
+            let released = self.link.run(&self.release, &stamped(call, &at)).await.unwrap().unwrap();
+            assert_eq!(read_released(released).unwrap().now, at.now);
             return;
         }
         let mut ask = Ask { settled: what == 8, ..Ask::default() };
@@ -191,9 +206,8 @@ impl Both {
         } else {
             self.memory.peek(&ask, &at, &mut wanted);
         }
-        let mut call = script::decide(&self.prefix, &ask, write, &at, |_, _, _| Vec::new());
-        stamp(&mut call);
-        let decided = read(self.link.run(&self.decide, &call).await.unwrap(), &ask).unwrap();
+        let call = stamped(script::decide(&self.prefix, REIGN, &ask, write, &at, |_, _, _| Vec::new()), &at);
+        let decided = read(self.link.run(&self.decide, &call).await.unwrap().unwrap(), &ask).unwrap();
         assert_eq!(decided.now, at.now);
         assert_eq!(decided.refused, wanted.refused, "{ask:?} at {us}: {wanted:?}");
         let counted: Vec<bool> = wanted.outcomes.iter().map(|outcome| outcome.counted).collect();
@@ -240,6 +254,7 @@ fn the_scripts_decide_as_the_limiter_does() {
                 charges: Vec::new(),
             };
             runtime.block_on(async {
+                both.begin().await;
                 let mut us = 0;
                 for (gap, about, what) in events {
                     us += gap;
@@ -287,13 +302,40 @@ fn settings(servers: Servers) -> Settings {
     }
 }
 
+/// The one of two hosts that the test is about: the other has nothing to give back.
+async fn host(server: &Server) -> Redis {
+    let store = Redis::new(settings(server.servers())).unwrap();
+    store.shared.inner().host = "one".into();
+    back(&store).await;
+    store
+}
+
+/// Waits until Redis decides, the other host having given back what it had.
+async fn back(store: &Redis) {
+    for round in 0..200 {
+        let entered = store.shared.enter(false).await;
+        let mut other = ::redis::cmd("HSET");
+        store.shared.link.ask(other.arg("{postrider}:given").arg("two").arg(2)).await.unwrap();
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        if round > 0 && entered.unwrap() && store.state().connected && !store.shared.inner().returning {
+            return;
+        }
+    }
+    panic!("Redis does not decide");
+}
+
 #[tokio::test]
 async fn scripts_are_sent_again_when_redis_has_forgotten_them() {
     let Some(server) = Server::start() else { return };
-    let store = Redis::new(settings(server.servers())).unwrap();
+    let store = host(&server).await;
     let rule = simple(2, 3600);
     assert!(!store.decide(&one(&rule, 1), &here()).await.unwrap().refused);
     store.shared.link.ask(::redis::cmd("SCRIPT").arg("FLUSH")).await.unwrap();
+    let before = store.shared.inner().reign.clone();
+    // It may be another server: what is known is given back to it first.
+    assert!(store.peek(&one(&rule, 2), &here()).await.unwrap().refused);
+    back(&store).await;
+    assert_ne!(store.shared.inner().reign, before);
     assert!(!store.decide(&one(&rule, 1), &here()).await.unwrap().refused);
     let answer = store.decide(&one(&rule, 1), &here()).await.unwrap();
     assert!(answer.refused);
@@ -330,7 +372,7 @@ async fn raises_are_shared_and_end() {
 #[tokio::test]
 async fn a_share_of_what_was_left_while_redis_is_away() {
     let Some(server) = Server::start() else { return };
-    let store = Redis::new(settings(server.servers())).unwrap();
+    let store = host(&server).await;
     let rule = simple(100, 3600);
     for _ in 0..40 {
         assert!(!store.decide(&one(&rule, 1), &here()).await.unwrap().refused);
@@ -368,7 +410,7 @@ fn pid(server: &Server) -> nix::unistd::Pid {
 #[tokio::test]
 async fn a_redis_that_has_lost_all_is_told_what_the_host_remembers() {
     let Some(server) = Server::start() else { return };
-    let store = Redis::new(settings(server.servers())).unwrap();
+    let store = host(&server).await;
     let rule = simple(100, 3600);
     assert!(!store.decide(&one(&rule, 90), &here()).await.unwrap().refused);
     {
@@ -381,8 +423,7 @@ async fn a_redis_that_has_lost_all_is_told_what_the_host_remembers() {
     assert!(store.decide(&one(&rule, 6), &here()).await.unwrap().refused);
     assert!(!store.decide(&one(&rule, 4), &here()).await.unwrap().refused);
     store.shared.link.ask(&::redis::cmd("FLUSHALL")).await.unwrap();
-    Arc::clone(&store.shared).probe().await;
-    assert!(store.state().connected);
+    back(&store).await;
     assert!(store.decide(&one(&rule, 7), &here()).await.unwrap().refused);
     assert!(!store.decide(&one(&rule, 6), &here()).await.unwrap().refused);
     assert!(store.decide(&one(&rule, 1), &here()).await.unwrap().refused);
