@@ -90,6 +90,7 @@ fn redis_stopped_and_started_in_the_middle_keeps_the_bound() {
     let mut redis = Redis::start(&scratch, "redis");
     let store = format!("servers = [{:?}]\nhosts = 2\ndeadline = \"300ms\"", redis.address());
     let hosts = ["one", "two"].map(|name| host(&scratch, name, &store));
+    both_have_come(&redis);
     let passed = AtomicUsize::new(0);
     std::thread::scope(|scope| {
         for connection in 0..50 {
@@ -126,6 +127,15 @@ fn redis_stopped_and_started_in_the_middle_keeps_the_bound() {
     assert_eq!(race(&hosts, "b"), 0, "what Redis has lost was given back to it");
 }
 
+/// Waits until two hosts that know of each other ask Redis: until then each has its share.
+fn both_have_come(redis: &Redis) {
+    wait_for("both to have come", || {
+        (redis.command(&["HLEN", "{postrider}:given"]).trim() == "2").then_some(())
+    });
+    // They look every tenth of a second.
+    std::thread::sleep(Duration::from_millis(500));
+}
+
 /// Asks until Redis decides for this host again; how many of that passed.
 fn until_back(host: &Policyd) -> usize {
     let mut client = host.connect();
@@ -152,11 +162,7 @@ fn a_redis_that_is_emptied_is_given_back_what_each_host_knew() {
     let store = format!("{}\nhosts = 2", servers(&[redis.address()]));
     let hosts = ["one", "two"].map(|name| host(&scratch, name, &store));
     let [mut one, mut two] = hosts.each_ref().map(Policyd::connect);
-    wait_for("both to have come", || {
-        (redis.command(&["HLEN", "{postrider}:given"]).trim() == "2").then_some(())
-    });
-    // They look every tenth of a second.
-    std::thread::sleep(Duration::from_millis(500));
+    both_have_come(&redis);
     // Each host knows the counter as it was when it asked last: the second knows all of it.
     assert_eq!((passing(&mut one, "a", 40), passing(&mut two, "b", 55)), (40, 55));
     let _emptied = redis.command(&["FLUSHALL"]);

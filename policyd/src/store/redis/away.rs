@@ -227,22 +227,24 @@ impl Away {
         }
     }
 
-    /// Another reign has begun, and the store may have lost all that it has told.
-    pub(super) fn reigns(&mut self) {
+    /// Another reign has begun at that moment of the store's, and the store may have lost all that it has told.
+    pub(super) fn reigns(&mut self, born: Nanos) {
         self.epoch = self.epoch.saturating_add(1);
-        let mut names: Vec<_> = self.known.iter().map(|(name, kept)| (kept.told, Arc::clone(name))).collect();
+        // What has drained since counts all the same: what was counted since would be on top of it.
+        let lasted = self.known.iter().filter(|(_, kept)| kept.expires > born);
+        let mut names: Vec<_> = lasted.map(|(name, kept)| (kept.told, Arc::clone(name))).collect();
         names.sort_unstable_by_key(|(told, _)| *told);
         self.to_give = names.into_iter().map(|(_, name)| name).collect();
     }
 
     /// The next levels to be given back, at most so many; none when all is given back.
-    pub(super) fn next_views(&mut self, most: usize, now: Nanos) -> Vec<View> {
+    pub(super) fn next_views(&mut self, most: usize) -> Vec<View> {
         let mut views = Vec::new();
         while views.len() < most
             && let Some(name) = self.to_give.pop()
         {
             // What a question had with it is back already.
-            let kept = self.known.get(&name).filter(|kept| kept.epoch < self.epoch && kept.expires > now);
+            let kept = self.known.get(&name).filter(|kept| kept.epoch < self.epoch);
             if let Some(kept) = kept {
                 views.push(View { level: kept.level, state: kept.state.clone(), name });
             }
@@ -250,11 +252,11 @@ impl Away {
         views
     }
 
-    /// The store has taken them back, in the reign with this number.
-    pub(super) fn given(&mut self, views: &[View], epoch: u32) {
-        for view in views {
-            if let Some(kept) = self.known.get_mut(&view.name) {
-                kept.epoch = kept.epoch.max(epoch);
+    /// The store has taken them back, in the reign with this number, and has told what it holds now.
+    pub(super) fn given(&mut self, views: Vec<View>, states: &[Vec<u8>], epoch: u32, at: &Moment) {
+        for (view, state) in views.into_iter().zip(states) {
+            if self.epoch == epoch && self.known.contains_key(&view.name) {
+                self.learn(view.name.to_vec(), &view.level, state, at);
             }
         }
     }

@@ -151,25 +151,26 @@ kinds['2'] = {
   end,
   -- Group by group: those of the same stretch of time are the same group.
   merge = function(level, groups, view, since)
-    local own, more, raised = {}, {}, false
+    local own, known, raised = {}, {}, false
     local function stretch(group) return floor(group.last / level.width) end
     for _, group in ipairs(groups) do own[stretch(group)] = group end
-    for _, group in ipairs(since) do
-      more[stretch(group)] = (more[stretch(group)] or 0) + group.count
+    for _, side in ipairs({ view, since }) do
+      for _, group in ipairs(side) do
+        if group.last + level.period > ms_down then
+          local at = stretch(group)
+          known[at] = known[at] or { last = 0, count = 0 }
+          known[at].last = max(known[at].last, group.last)
+          known[at].count = known[at].count + group.count
+        end
+      end
     end
-    for _, group in ipairs(view) do
-      if group.last + level.period > ms_down then
-        local at = stretch(group)
-        local count = group.count + (more[at] or 0)
-        if not own[at] then
-          own[at] = { last = group.last, count = 0 }
-          groups[#groups + 1] = own[at]
-        end
-        if count > own[at].count or group.last > own[at].last then
-          own[at].count = max(own[at].count, count)
-          own[at].last = max(own[at].last, group.last)
-          raised = true
-        end
+    for at, group in pairs(known) do
+      if not own[at] then
+        groups[#groups + 1] = group
+        raised = true
+      elseif group.count > own[at].count or group.last > own[at].last then
+        own[at].count, own[at].last = max(own[at].count, group.count), max(own[at].last, group.last)
+        raised = true
       end
     end
     table.sort(groups, function(one, other) return one.last < other.last end)
@@ -203,7 +204,8 @@ kinds['3'] = {
     if #state < 10 then return { start = level.start, count = 0 } end
     local start = struct.unpack('<I4', state)
     if start < level.start then return { start = level.start, count = 0 } end
-    if start > level.stop then start = level.start end
+    -- Farther off it is a wrong clock's, unless it has begun: then the asker has not asked for long.
+    if start > level.stop and start > sec then start = level.start end
     return { start = start, count = six(state, 5) }
   end,
   length = function() return 10 end,

@@ -25,7 +25,7 @@ use away::Away;
 use breaker::{Breaker, Way};
 use link::{Link, Loaded};
 pub use link::{Servers, Topology, check_address};
-use script::{Call, Decided, Released};
+use script::{Call, Decided, Done};
 
 /// How long telling the store what happened while it was away may take for one batch.
 const BATCH_TIME: Duration = Duration::from_secs(2);
@@ -304,10 +304,10 @@ impl Shared {
             });
             (call, inner.away.epoch())
         };
-        let released = read_released(self.run(&self.release, &call).await?)?;
-        let at = Moment { now: released.now, ..*at };
+        let done = read_done(self.run(&self.release, &call).await?)?;
+        let at = Moment { now: done.now, ..*at };
         let mut inner = self.inner();
-        let mut states = released.states.into_iter();
+        let mut states = done.states.into_iter();
         for charge in charges {
             let names = script::names(prefix, &charge.rule, &charge.key);
             for ((level, name), state) in charge.rule.levels.iter().zip(names).zip(&mut states) {
@@ -392,8 +392,12 @@ fn broken() -> String {
     "Redis has given an answer that is none".to_owned()
 }
 
-/// Reads the answer of `release.lua`.
-fn read_released(value: Value) -> Result<Released, String> {
+fn unreadable(error: impl std::fmt::Display) -> String {
+    format!("{}: {error}", broken())
+}
+
+/// Reads the answer of `give.lua` and `release.lua`.
+fn read_done(value: Value) -> Result<Done, String> {
     let (sec, micro, states) = match value {
         Value::Array(mut values) if values.len() >= 2 => {
             let states = values.split_off(2);
@@ -404,7 +408,7 @@ fn read_released(value: Value) -> Result<Released, String> {
     };
     let (Some(Ok(sec)), Some(Ok(micro))) = (sec, micro) else { return Err(broken()) };
     let states = states.into_iter().map(from_redis_value::<Vec<u8>>).collect::<Result<_, _>>();
-    Ok(Released { now: script::time(sec, micro), states: states.map_err(|_| broken())? })
+    Ok(Done { now: script::time(sec, micro), states: states.map_err(unreadable)? })
 }
 
 /// Reads the answer of `decide.lua`.
@@ -413,7 +417,7 @@ fn read(value: Value, ask: &Ask) -> Result<Decided, String> {
     let mut values = values.into_iter();
     let mut number = || {
         let value = values.next().ok_or_else(broken)?;
-        from_redis_value::<u64>(value).map_err(|error| format!("{}: {error}", broken()))
+        from_redis_value::<u64>(value).map_err(unreadable)
     };
     let now = script::time(number()?, number()?);
     let refused = number()? == 1;
@@ -423,7 +427,7 @@ fn read(value: Value, ask: &Ask) -> Result<Decided, String> {
     }
     let mut states = Vec::new();
     for value in values {
-        states.push(from_redis_value::<Vec<u8>>(value).map_err(|error| format!("{}: {error}", broken()))?);
+        states.push(from_redis_value::<Vec<u8>>(value).map_err(unreadable)?);
     }
     let levels: usize = ask.counters().iter().map(|counter| counter.rule.levels.len()).sum();
     if states.len() != levels {

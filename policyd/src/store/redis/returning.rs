@@ -8,7 +8,8 @@ use ::redis::{Pipeline, Value, cmd, from_redis_value};
 use tokio::time::{sleep, timeout};
 
 use super::away::{Entry, View};
-use super::{BATCH_TIME, Inner, Shared, Trouble, broken, script};
+use super::script::Done;
+use super::{BATCH_TIME, Inner, Shared, Trouble, broken, read_done, script, unreadable};
 use crate::limiter::{Bounds, Moment};
 use crate::store::{Ask, Charge, Raise};
 
@@ -104,7 +105,9 @@ impl Shared {
                 Ok((told, 0)) if !was_away => log::debug!("store: {told} counters were told late"),
                 Ok((told, given)) => {
                     let again = if was_away { "Redis is back" } else { "Redis has lost what it held" };
-                    log::warn!("store: {again}; {told} counters were told what it has missed, {given} given back");
+                    log::warn!(
+                        "store: {again}; {told} counters were told what it has missed, {given} given back"
+                    );
                 }
                 Err(why) => log::debug!("store: Redis is still away: {why}"),
             }
@@ -196,8 +199,8 @@ impl Shared {
         }
         let mut inner = self.inner();
         if inner.reign != reign {
+            inner.away.reigns(script::born(&reign));
             inner.reign = reign;
-            inner.away.reigns();
         }
         if !open || inner.away.has_views() || inner.away.is_pending() {
             self.returns(&mut inner);
@@ -214,8 +217,7 @@ impl Shared {
         loop {
             let (views, reign, epoch) = {
                 let mut inner = self.inner();
-                let now = inner.their_time(at.now);
-                (inner.away.next_views(BATCH, now), inner.reign.clone(), inner.away.epoch())
+                (inner.away.next_views(BATCH), inner.reign.clone(), inner.away.epoch())
             };
             if views.is_empty() {
                 break;
@@ -224,7 +226,7 @@ impl Shared {
             let outcome = self.give_views(&views, &reign, &at).await;
             let mut inner = self.inner();
             match outcome {
-                Ok(()) => inner.away.given(&views, epoch),
+                Ok(done) => inner.away.given(views, &done.states, epoch, &Moment { now: done.now, ..at }),
                 Err(trouble) => {
                     inner.away.not_given(views, epoch);
                     return Err(trouble);
@@ -254,10 +256,10 @@ impl Shared {
         Ok(())
     }
 
-    async fn give_views(&self, views: &[View], reign: &str, at: &Moment) -> Result<(), Trouble> {
+    async fn give_views(&self, views: &[View], reign: &str, at: &Moment) -> Result<Done, Trouble> {
         let levels = views.iter().map(|view| (&*view.name, &view.level, &*view.state));
         let call = script::give(&self.settings.prefix, reign, levels, at);
-        self.in_time(self.run(&self.give, &call)).await.map(|_| ())
+        Ok(read_done(self.in_time(self.run(&self.give, &call)).await?)?)
     }
 
     /// What was raised ends when it was to end, and not with the memory of Redis.
@@ -314,7 +316,7 @@ impl Shared {
 
 /// Reads the answer of `begin.lua`.
 fn read_begun(value: Value) -> Result<(String, bool), String> {
-    let (reign, open) = from_redis_value::<(String, u8)>(value).map_err(|_| broken())?;
+    let (reign, open) = from_redis_value::<(String, u8)>(value).map_err(unreadable)?;
     if reign.is_empty() { Err(broken()) } else { Ok((reign, open == 1)) }
 }
 

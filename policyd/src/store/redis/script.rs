@@ -99,15 +99,14 @@ pub(super) fn reign_name(prefix: &str) -> Vec<u8> {
     format!("{{{prefix}}}:reign").into_bytes()
 }
 
+/// When a reign began; 0 when it is none.
+pub(super) fn born(reign: &str) -> Nanos {
+    let read = |(sec, micro): (&str, &str)| Some(time(sec.parse().ok()?, micro.parse().ok()?));
+    reign.split_once('.').and_then(read).unwrap_or(0)
+}
+
 /// The call that tells the reign, and begins one where it is due; the arguments are as in `begin.lua`.
-pub(super) fn begin(
-    prefix: &str,
-    known: &str,
-    strange: bool,
-    name: &str,
-    hosts: u32,
-    given: u8,
-) -> Call {
+pub(super) fn begin(prefix: &str, known: &str, strange: bool, name: &str, hosts: u32, given: u8) -> Call {
     let mut call = Call::within(prefix, known);
     call.keys.push(format!("{{{prefix}}}:given").into_bytes());
     call.flag(strange);
@@ -220,12 +219,12 @@ pub(super) struct Decided {
     pub(super) states: Vec<Vec<u8>>,
 }
 
-/// What `release.lua` answers.
+/// What `give.lua` and `release.lua` answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Released {
+pub(super) struct Done {
     /// Redis' time.
     pub(super) now: Nanos,
-    /// The state of each level of each charge after.
+    /// The state of each level after.
     pub(super) states: Vec<Vec<u8>>,
 }
 

@@ -2,12 +2,15 @@
 //!
 //! Redis' clock cannot be set, so the scripts are run with the time as an argument; all else is as shipped.
 
+mod bound;
+mod loss;
+
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
 use proptest::prelude::*;
-use proptest::test_runner::{Config, TestRunner};
+use proptest::test_runner::{Config, TestCaseError, TestRunner};
 use tempfile::TempDir;
 
 use super::link::{Link, Loaded};
@@ -184,7 +187,7 @@ impl Both {
             self.memory.release(std::slice::from_ref(&charge), &at);
             let call = script::release(&self.prefix, REIGN, &[charge], &at, |_, _, _| Vec::new());
             let released = self.link.run(&self.release, &stamped(call, &at)).await.unwrap().unwrap();
-            assert_eq!(read_released(released).unwrap().now, at.now);
+            assert_eq!(read_done(released).unwrap().now, at.now);
             return;
         }
         let mut ask = Ask { settled: what == 8, ..Ask::default() };
