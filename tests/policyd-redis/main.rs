@@ -185,6 +185,41 @@ fn a_redis_that_is_emptied_is_given_back_what_each_host_knew() {
     }
 }
 
+/// A message whose recipients were named before the service was restarted: what was reserved is taken back at an orderly
+/// end and the message counts as it is sent; after `kill -9` it counts once more.
+#[test]
+fn reservations_over_a_restart() {
+    let scratch = Scratch::new("policyredis");
+    let redis = Redis::start(&scratch, "redis");
+    let mut host = host(&scratch, "one", &servers(&[redis.address()]));
+    let ask = |client: &mut PolicyClient, state, instance: &str, recipient: &str, count| {
+        let asked = Asked { state, instance, user: "alice@a.example", recipient, count };
+        client.ask(&asked) == "DUNNO"
+    };
+    let names = |client: &mut PolicyClient, instance: &str| {
+        assert!(
+            ask(client, "RCPT", instance, "b@b.example", 0)
+                && ask(client, "RCPT", instance, "c@b.example", 0)
+        );
+    };
+    let mut client = host.connect();
+    // From the first message on it is known that DATA is asked as well.
+    names(&mut client, "first");
+    assert!(ask(&mut client, "DATA", "first", "", 2));
+    names(&mut client, "second");
+    assert!(host.stop().success());
+    host.run();
+    let mut client = host.connect();
+    assert!(ask(&mut client, "DATA", "second", "", 2));
+    names(&mut client, "third");
+    host.kill();
+    host.run();
+    let mut client = host.connect();
+    assert!(ask(&mut client, "DATA", "third", "", 2));
+    // 2, 2, and 2 twice.
+    assert_eq!(passing(&mut client, "rest", 200), 92);
+}
+
 #[test]
 fn a_redis_that_hangs_does_not_hold_up_mail() {
     let scratch = Scratch::new("policyredis");
