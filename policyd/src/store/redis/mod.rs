@@ -100,6 +100,8 @@ struct Inner {
     hosts_at: Option<Instant>,
     /// What was raised when Redis was last asked.
     raises: Vec<Raise>,
+    /// The reign to which it was given back.
+    raises_epoch: u32,
     failures: u64,
     alone: u64,
     micros: u64,
@@ -110,6 +112,11 @@ impl Inner {
     /// Our time as Redis' time, by its last answer.
     fn their_time(&self, when: Nanos) -> Nanos {
         when.saturating_add_signed(self.ahead)
+    }
+
+    /// Whether raises are known that Redis may have lost.
+    fn has_raises(&self) -> bool {
+        !self.raises.is_empty() && self.raises_epoch != self.away.epoch()
     }
 
     /// A moment of ours as one of Redis'.
@@ -157,6 +164,7 @@ impl Redis {
             hosts: settings.hosts.unwrap_or(1),
             hosts_at: None,
             raises: Vec::new(),
+            raises_epoch: 0,
             failures: 0,
             alone: 0,
             micros: 0,
@@ -270,9 +278,10 @@ impl Shared {
 
     /// Asks, and where Redis is in another reign once more in that, if this host has nothing to do first.
     async fn ask(self: &Arc<Self>, ask: &Ask, write: bool, at: &Moment) -> Result<Answer, Trouble> {
+        let reign = self.inner().reign.clone();
         match self.ask_decide(ask, write, at).await {
             Err(Trouble::Reign) => {
-                self.enter(false).await?;
+                self.enter_from(&reign).await?;
                 if !self.inner().breaker.is_closed() {
                     return Err(Trouble::Reign);
                 }

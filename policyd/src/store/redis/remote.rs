@@ -213,7 +213,7 @@ impl Remote for Redis {
             let reign = from_redis_value::<Option<String>>(reign).ok().flatten().unwrap_or_default();
             let mut inner = shared.inner();
             // Of a Redis that has lost them they are not to be had: they are given back to it.
-            if inner.reign == reign && !inner.returning {
+            if inner.reign == reign && !inner.has_raises() {
                 inner.raises = raises_of(value);
             }
             Ok(inner.raises.iter().filter(|raise| raise.until > now).cloned().collect())

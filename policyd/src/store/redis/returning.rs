@@ -144,7 +144,9 @@ impl Shared {
                 }
                 Err(Trouble::Away(why)) => return Err(why),
             }
-            if open && self.finish(round) {
+            // Without a share of its own a host does not wait for the others.
+            let may_ask = open || (all_given && !self.settings.fallback);
+            if may_ask && self.finish(round) {
                 return Ok(());
             }
             if all_given && !open {
@@ -179,6 +181,23 @@ impl Shared {
     /// In another reign than before what is remembered is given back, and this host decides alone until then.
     pub(super) async fn enter(self: &Arc<Self>, all_given: bool) -> Result<bool, String> {
         let _one_at_a_time = self.entering.lock().await;
+        self.enter_alone(all_given).await
+    }
+
+    /// The same, unless it was done meanwhile for another question that came out of this reign.
+    pub(super) async fn enter_from(self: &Arc<Self>, reign: &str) -> Result<(), String> {
+        let _one_at_a_time = self.entering.lock().await;
+        let done = {
+            let inner = self.inner();
+            inner.reign != reign || !inner.breaker.is_closed()
+        };
+        if !done {
+            self.enter_alone(false).await?;
+        }
+        Ok(())
+    }
+
+    async fn enter_alone(self: &Arc<Self>, all_given: bool) -> Result<bool, String> {
         let prefix = &self.settings.prefix;
         let (known, host, hosts, given) = {
             let inner = self.inner();
@@ -202,7 +221,7 @@ impl Shared {
             inner.away.reigns(script::born(&reign));
             inner.reign = reign;
         }
-        if !open || inner.away.has_views() || inner.away.is_pending() {
+        if !open || inner.has_raises() || inner.away.has_views() || inner.away.is_pending() {
             self.returns(&mut inner);
             if self.settings.fallback {
                 inner.breaker.leave();
@@ -234,9 +253,7 @@ impl Shared {
             }
             *given += count;
         }
-        if *given > 0 {
-            self.give_raises(at.now).await?;
-        }
+        self.give_raises(at.now).await?;
         let (mut entries, mut releases) = self.inner().away.drain();
         while !(entries.is_empty() && releases.is_empty()) {
             let some = entries.split_off(entries.len().saturating_sub(BATCH));
@@ -264,7 +281,11 @@ impl Shared {
 
     /// What was raised ends when it was to end, and not with the memory of Redis.
     async fn give_raises(&self, now: u64) -> Result<(), Trouble> {
-        let raises = self.inner().raises.clone();
+        let (raises, epoch) = {
+            let inner = self.inner();
+            let raises = if inner.has_raises() { inner.raises.clone() } else { Vec::new() };
+            (raises, inner.away.epoch())
+        };
         let now = now / crate::limiter::SECOND;
         let mut commands = Pipeline::new();
         for raise in raises.iter().filter(|raise| raise.until > now) {
@@ -274,6 +295,7 @@ impl Shared {
         if commands.cmd_iter().count() > 0 {
             self.in_time(async { self.link.ask_all(&commands).await.map_err(Trouble::Away) }).await?;
         }
+        self.inner().raises_epoch = epoch;
         Ok(())
     }
 

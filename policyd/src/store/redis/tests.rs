@@ -432,6 +432,39 @@ async fn a_redis_that_has_lost_all_is_told_what_the_host_remembers() {
     assert!(store.decide(&one(&rule, 1), &here()).await.unwrap().refused);
 }
 
+/// Without a share of its own a host has what it knows with its question, and waits for nobody.
+#[tokio::test]
+async fn without_a_share_a_host_waits_for_nobody() {
+    let Some(server) = Server::start() else { return };
+    let store = Redis::new(Settings { fallback: false, ..settings(server.servers()) }).unwrap();
+    let rule = simple(100, 3600);
+    for _ in 0..3 {
+        assert!(!store.decide(&one(&rule, 30), &here()).await.unwrap().refused);
+        store.shared.link.ask(&::redis::cmd("FLUSHALL")).await.unwrap();
+    }
+    assert!(store.decide(&one(&rule, 11), &here()).await.unwrap().refused);
+    store.shared.link.ask(&::redis::cmd("FLUSHALL")).await.unwrap();
+    assert!(!store.decide(&one(&rule, 10), &here()).await.unwrap().refused);
+    assert!(store.decide(&one(&rule, 1), &here()).await.unwrap().refused);
+}
+
+#[tokio::test]
+async fn what_is_raised_is_given_back() {
+    let Some(server) = Server::start() else { return };
+    let store = host(&server).await;
+    let until = base::clock::unix_now() + 1000;
+    let raise = Raise { limit: "per-user".into(), key: b"a b".as_slice().into(), hundredths: 200, until };
+    store.raise(raise.clone()).await.unwrap();
+    store.shared.link.ask(&::redis::cmd("FLUSHALL")).await.unwrap();
+    // Read before the loss is noticed, after, and by a host that has just come.
+    assert_eq!(store.raises(until - 1).await.unwrap(), std::slice::from_ref(&raise));
+    back(&store).await;
+    assert_eq!(store.raises(until - 1).await.unwrap(), std::slice::from_ref(&raise));
+    let other = host(&server).await;
+    assert_eq!(other.raises(until - 1).await.unwrap(), [raise]);
+    assert_eq!(other.raises(until).await.unwrap(), []);
+}
+
 #[test]
 fn addresses_that_are_none_are_refused() {
     let servers = |address: &str| Servers {
