@@ -145,7 +145,7 @@ gives back what it knew of all its counters. Redis holds the greatest of what it
 counted since. The machines notice a loss with their next question, else within a second (within six when Redis was away), and
 decide by their share until all of
 .B hosts
-have given back, for ten seconds at most. Nothing passes twice then, for what let a message pass was told to a machine
+have given back, for ten seconds at most; so they do with a Redis that is used for the first time. Nothing passes twice then, for what let a message pass was told to a machine
 or counted by one. What can pass once more is only what no machine remembers or can tell: what a machine knew alone that was restarted
 meanwhile, or that comes later than those ten seconds, until it comes; what was given back by nobody yet when Redis is emptied a
 second time; and counters beyond the 200,000 levels (and, counted while Redis was away, 100,000 keys) that each machine remembers.
