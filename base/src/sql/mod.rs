@@ -153,6 +153,16 @@ impl Database {
     }
 }
 
+/// Whether a URL has a password in it.
+#[must_use]
+pub fn holds_password(url: &Secret) -> bool {
+    let text = url.expose_text().unwrap_or("");
+    let (_, rest) = text.split_once("://").unwrap_or(("", text));
+    let authority = rest.split(['/', '?', '#']).next().unwrap_or("");
+    let user = authority.rsplit_once('@').map_or("", |(user, _)| user);
+    user.contains(':') || text.contains("password=")
+}
+
 /// What the log gets instead of the server's words when a query has the password in it.
 const HIDDEN: &str = "the query failed; what the server says is not shown, since it may quote the password";
 

@@ -8,14 +8,14 @@ use base::config::toml::Table;
 use super::build::{action, conditions};
 use super::settings::{Count, Limit, LimitStage, RateForm, Reaction};
 use crate::action::Action;
-use crate::condition::Shared;
+use crate::condition::Listing;
 use crate::key::{Key, Prefixes};
 use crate::limiter::{Algorithm, Level, Nanos};
 use crate::rate;
 use crate::store::{MOST_LEVELS, MOST_STEPS};
 
 /// Reads a limit; `None` when it lacks what it cannot be without.
-pub(super) fn limit(table: &Table, lists: &HashMap<&str, &Shared>, report: &mut Report) -> Option<Limit> {
+pub(super) fn limit(table: &Table, lists: &HashMap<&str, &Listing>, report: &mut Report) -> Option<Limit> {
     let count = count(table);
     let stage = stage(table);
     let rates = form(table, count);
