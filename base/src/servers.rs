@@ -1,7 +1,7 @@
 //! Connections to one of several servers: made when needed, kept, bounded in number, replaced when dead.
 //!
 //! The first server that answers is used, in the order of the configuration. A server that cannot be reached
-//! is left alone for [`BACK_OFF`], so that look-ups fail at once, or go to the next server, instead of each
+//! is left alone for a second, so that look-ups fail at once, or go to the next server, instead of each
 //! waiting for the same dead machine. While a later server stands in, the earlier one is tried again in the
 //! background; it gets the next look-up as soon as it is back.
 

@@ -19,13 +19,15 @@ use crate::lookup::{self, Lookup};
 /// All lists, of which each has a name of its own.
 pub(super) fn lists(document: &Document, store: &StoreDriver, report: &mut Report) -> Vec<ListSource> {
     let mut lists: Vec<ListSource> = Vec::new();
+    let mut names: Vec<String> = Vec::new();
     for table in document.tables("list") {
         let Some(name) = table.text("name") else { continue };
-        if lists.iter().any(|other| other.name == name) {
+        if names.contains(&name) {
             report
                 .error(&table.place("name"), format!("there are two lists {name}"))
                 .help("give each its own name");
         }
+        names.push(name.clone());
         lists.extend(list(table, name, store, report));
     }
     lists
