@@ -6,7 +6,7 @@ use crate::series::{Asked, END, PASS, RCPT, Step, run};
 use crate::subject::Origin::RateLimit;
 use Step::{Both, Differ, Until};
 
-const OVER: &str = "defer_if_permit too many";
+const OVER: &str = "DEFER_IF_PERMIT too many";
 
 /// By login, and by sender and network where there is none.
 const CONF: &str = "limits:\n    - [3, 60]\n    - [5, 3600]\nlimits_by_id:\n    free@a.example: []\n    \
@@ -121,6 +121,6 @@ fn what_is_given_back() {
 #[test]
 fn another_success_action() {
     let conf = CONF.replace("success_action: \"dunno\"", "success_action: \"permit\"");
-    let steps = [Differ("P5", login("joe@a.example").of(1), "permit", PASS)];
+    let steps = [Differ("P5", login("joe@a.example").of(1), "PERMIT", PASS)];
     run("ratelimitok", RateLimit, &conf, &steps);
 }

@@ -67,7 +67,7 @@ impl Asked {
 /// A step of a series.
 #[derive(Debug, Clone, Copy)]
 pub enum Step {
-    /// Both say this; `DUNNO` is written in capital letters here.
+    /// Both say this; the keyword is in capital letters here.
     Both(Asked, &'static str),
     /// They differ, by this number: what the other program says, and what ours says.
     Differ(&'static str, Asked, &'static str, &'static str),

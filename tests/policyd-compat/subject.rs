@@ -43,7 +43,7 @@ trait ReadWrite: Read + Write {}
 impl<T: Read + Write> ReadWrite for T {}
 
 impl Client {
-    /// Asks; the action. `dunno` is in capital letters.
+    /// Asks; the action, its keyword in capital letters.
     pub fn ask(&mut self, bytes: &[u8]) -> String {
         self.0.write_all(bytes).unwrap();
         let mut text = Vec::new();
@@ -54,7 +54,11 @@ impl Client {
         }
         let text = String::from_utf8(text).unwrap();
         let action = text.trim_end().strip_prefix("action=").expect("an action").to_owned();
-        if action.eq_ignore_ascii_case("dunno") { "DUNNO".to_owned() } else { action }
+        // Postfix does not tell capital letters in it from small ones.
+        match action.split_once(' ') {
+            Some((word, rest)) => format!("{} {rest}", word.to_ascii_uppercase()),
+            None => action.to_ascii_uppercase(),
+        }
     }
 }
 
