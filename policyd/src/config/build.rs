@@ -23,6 +23,7 @@ pub(super) fn settings(document: &Document, report: &mut Report) -> Settings {
     for table in document.tables("limit") {
         if let Some(limit) = limit::limit(table, &known, report) {
             list::overrides(table, &limit, &known, report);
+            limit::places(table, &limit, document.section("geo"), report);
             if limits.iter().any(|other: &super::settings::Limit| other.name == limit.name) {
                 report
                     .error(&table.place("name"), format!("there are two limits {}", limit.name))

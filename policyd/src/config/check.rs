@@ -5,12 +5,13 @@ use std::path::Path;
 
 use base::config::Report;
 use base::config::toml::{Document, Table};
+use base::country::{Asns, Countries};
 use base::secret::Secret;
 use base::service::listen::Address;
 use base::service::privileges::RunAs;
 use nix::unistd::{AccessFlags, Group, User, access};
 
-use super::settings::{ListDriver, Settings, StoreDriver};
+use super::settings::{Geo, ListDriver, Settings, StoreDriver};
 use crate::condition::Listing;
 use crate::lookup::Lookup;
 use crate::lookup::source::Origin;
@@ -48,6 +49,7 @@ pub fn check(settings: &Settings, document: &Document, report: &mut Report) {
         }
     }
     store(settings, document, report);
+    geo(settings, document, report);
     lists(settings, document, report);
     configuration(document, report);
     report.sort_by_place();
@@ -83,6 +85,22 @@ fn store(settings: &Settings, document: &Document, report: &mut Report) {
             .help(format!("mkdir -p {}, and give it to the user of the service", folder.display()));
     } else if settings.run_as.is_none() && access(folder, AccessFlags::W_OK).is_err() {
         report.error(&place, format!("{} is not writable", folder.display()));
+    }
+}
+
+/// Whether the databases of places can be read.
+fn geo(settings: &Settings, document: &Document, report: &mut Report) {
+    let table = document.section("geo");
+    let Geo { country_file, asn_file } = &settings.geo;
+    if let Some(path) = country_file
+        && let Err(error) = Countries::open(path)
+    {
+        report.error(&table.place("country_file"), error);
+    }
+    if let Some(path) = asn_file
+        && let Err(error) = Asns::open(path)
+    {
+        report.error(&table.place("asn_file"), error);
     }
 }
 

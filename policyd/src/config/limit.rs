@@ -61,6 +61,20 @@ pub(super) fn limit(table: &Table, lists: &HashMap<&str, &Listing>, report: &mut
     })
 }
 
+/// Whether there is a database where a limit needs one.
+pub(super) fn places(table: &Table, limit: &Limit, geo: &Table, report: &mut Report) {
+    let needed = match limit.count {
+        Count::Countries => "country_file",
+        Count::Asns => "asn_file",
+        _ => return,
+    };
+    if !geo.is_set(needed) {
+        report
+            .warning(&table.place("count"), format!("{} counts nothing without a database", limit.name))
+            .help(format!("set {needed} in [geo]"));
+    }
+}
+
 fn name(table: &Table, report: &mut Report) -> Option<String> {
     let name = table.text("name")?;
     let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');

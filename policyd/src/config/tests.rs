@@ -276,3 +276,10 @@ overrides = "e"
         ]
     );
 }
+
+#[test]
+fn places_need_a_database() {
+    let text =
+        MINIMAL.replace("count = \"recipients\"", "count = \"asns\"") + "[geo]\ncountry_file = \"/x\"\n";
+    assert_eq!(complaints(&text), ["f:9:9: warning: per-user counts nothing without a database"]);
+}

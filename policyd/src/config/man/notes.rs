@@ -164,7 +164,8 @@ of each key the last 256 are remembered.
 counts recipients that we let pass at RCPT and Postfix then refused: those that are missing at DATA or END-OF-MESSAGE, and all of a message that
 came to nothing; only of messages in which at least
 .B share
-of a hundred were unknown.
+of a hundred were unknown. They are known afterwards only: a key is refused when more than the limit were counted, and one message may go
+beyond it.
 .SH GREYLISTING
 With a section
 .B [greylist]
