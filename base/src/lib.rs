@@ -14,4 +14,7 @@ pub mod line;
 pub mod log;
 pub mod passwd_file;
 pub mod secret;
+pub mod servers;
 pub mod service;
+#[cfg(feature = "sql")]
+pub mod sql;

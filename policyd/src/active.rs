@@ -14,6 +14,7 @@ use crate::decide::Plan;
 use crate::equipment::{Equipment, places};
 use crate::limiter::{Moment, SECOND};
 use crate::limits::Limits;
+use crate::lists;
 use crate::messages::{Ended, Messages, ServiceId, written};
 use crate::metrics::Metrics;
 use crate::store::file::File;
@@ -161,6 +162,9 @@ impl Books {
                 log::error!("{wrong}");
             }
             shared.equipment.tick();
+            for list in lists::asked(&shared.settings.load()) {
+                list.sweep();
+            }
             if shared.remote.is_none() {
                 limits.set_raises(&self.store.raises(system::unix_now()));
             }
@@ -249,13 +253,17 @@ impl Shared {
         if let Some(text) = books.store.noted(MESSAGES) {
             written::read(&text, &limits, &mut books.messages, now);
         }
+        let metrics = Metrics::new();
+        for list in lists::asked(&settings) {
+            list.attach(metrics.list(&list.settings().name));
+        }
         Ok(Self {
             limits: ArcSwap::from_pointee(limits),
             settings: ArcSwap::from_pointee(settings),
             books: Mutex::new(books),
             remote,
             equipment,
-            metrics: Metrics::new(),
+            metrics,
             complained: AtomicU64::new(0),
         })
     }
@@ -272,6 +280,9 @@ impl Shared {
         let generation = self.limits.load().generation.wrapping_add(1);
         let limits = limits(&settings, generation, &mut books)?;
         self.equipment.reconfigure(&settings)?;
+        for list in lists::asked(&settings) {
+            list.attach(self.metrics.list(&list.settings().name));
+        }
         self.limits.store(Arc::new(limits));
         self.settings.store(Arc::new(settings));
         Ok(())
@@ -307,6 +318,9 @@ impl Shared {
         let notices = equipment.notices.load().as_ref().map(|notices| notices.figures()).unwrap_or_default();
         let counts = equipment.counts();
         self.metrics.equipment(redis, [notices.begun, notices.dropped, notices.failed], counts);
+        for list in lists::asked(&self.settings.load()) {
+            self.metrics.list_health(&list.settings().name, &list.health());
+        }
         self.metrics.text()
     }
 

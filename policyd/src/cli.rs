@@ -102,6 +102,17 @@ fn command() -> Command {
         .subcommand(import_command())
 }
 
+/// Each command with its options, as they are written: for the manual page.
+#[must_use]
+pub fn commands() -> Vec<(String, Vec<String>)> {
+    let option = |arg: &Arg| match (arg.get_long(), arg.get_short()) {
+        (Some(long), _) => Some(format!("--{long}")),
+        (None, short) => short.map(|short| format!("-{short}")),
+    };
+    let options = |command: &Command| command.get_arguments().filter_map(option).collect();
+    command().get_subcommands().map(|one| (one.get_name().to_owned(), options(one))).collect()
+}
+
 /// The commands that ask the running service.
 fn asking_commands() -> [Command; 5] {
     [

@@ -10,10 +10,21 @@ use base::config::nearest::nearest;
 
 use crate::key::Field;
 use crate::list::{List, parse_network};
+use crate::lookup::Lookup;
+use crate::lookup::template::Sought;
 use crate::protocol::Request;
 
 /// A list that is read again now and then.
 pub type Shared = Arc<ArcSwap<List>>;
+
+/// A list that conditions and overrides look into.
+#[derive(Debug, Clone)]
+pub enum Listing {
+    /// One that is here as a whole.
+    Read(Shared),
+    /// One that is asked about each value.
+    Asked(Arc<Lookup>),
+}
 
 /// A condition.
 #[derive(Clone)]
@@ -29,6 +40,7 @@ enum Test {
     Equals(Box<[u8]>),
     In(Box<List>),
     Listed(Shared),
+    Asked(Arc<Lookup>),
     Under(Box<[u8]>),
     Matches(Regex),
 }
@@ -66,7 +78,7 @@ impl Condition {
     ///
     /// # Errors
     /// See [`Wrong`].
-    pub fn parse(text: &str, list: impl Fn(&str) -> Option<Shared>) -> Result<Self, Wrong> {
+    pub fn parse(text: &str, list: impl Fn(&str) -> Option<Listing>) -> Result<Self, Wrong> {
         let wrong = |text: String, help: String| Wrong { text, help };
         let trimmed = text.trim();
         let end = trimmed.find(|c: char| !(c.is_ascii_alphanumeric() || c == '_')).unwrap_or(trimmed.len());
@@ -114,7 +126,22 @@ impl Condition {
         Ok(Self { field, negated, test, text: trimmed.to_owned() })
     }
 
-    /// Whether it holds.
+    /// What a list has to be asked before it is known whether this holds; `None` where there is nothing to ask.
+    #[must_use]
+    pub fn asks(&self, request: &Request<'_>) -> Option<(&Arc<Lookup>, Sought)> {
+        match &self.test {
+            Test::Asked(list) => Some((list, list.settings().query.of_request(self.field, request)?)),
+            Test::Equals(_) | Test::In(_) | Test::Listed(_) | Test::Under(_) | Test::Matches(_) => None,
+        }
+    }
+
+    /// Whether it looks into a list that is asked.
+    #[must_use]
+    pub fn is_asked(&self) -> bool {
+        matches!(self.test, Test::Asked(_))
+    }
+
+    /// Whether it holds, by what is known.
     #[must_use]
     pub fn holds(&self, request: &Request<'_>) -> bool {
         let value = self.field.value(request);
@@ -122,6 +149,10 @@ impl Condition {
             Test::Equals(wanted) => value.eq_ignore_ascii_case(wanted),
             Test::In(list) => list.has(value, self.field.is_address()),
             Test::Listed(list) => list.load().has(value, self.field.is_address()),
+            Test::Asked(list) => {
+                let sought = list.settings().query.of_request(self.field, request);
+                sought.is_some_and(|sought| list.lists(&sought))
+            }
             Test::Under(domain) => is_under(value, domain),
             Test::Matches(regex) => regex.is_match(value),
         };
@@ -149,12 +180,16 @@ fn is_under(value: &[u8], domain: &[u8]) -> bool {
         && (before.is_empty() || before.ends_with(b".") || before.ends_with(b"@"))
 }
 
-fn members(field: Field, value: &str, list: impl Fn(&str) -> Option<Shared>) -> Result<Test, Wrong> {
+fn members(field: Field, value: &str, list: impl Fn(&str) -> Option<Listing>) -> Result<Test, Wrong> {
     if let Some(name) = value.strip_prefix("list:") {
-        return list(name).map(Test::Listed).ok_or_else(|| Wrong {
-            text: format!("there is no list {name}"),
-            help: format!("write a [[list]] with name = \"{name}\""),
-        });
+        return match list(name) {
+            Some(Listing::Read(list)) => Ok(Test::Listed(list)),
+            Some(Listing::Asked(list)) => Ok(Test::Asked(list)),
+            None => Err(Wrong {
+                text: format!("there is no list {name}"),
+                help: format!("write a [[list]] with name = \"{name}\""),
+            }),
+        };
     }
     let mut members = List::default();
     for entry in value.split([',', ' ']).map(str::trim).filter(|entry| !entry.is_empty()) {
@@ -180,7 +215,7 @@ mod tests {
     use super::*;
     use crate::protocol::Attribute;
 
-    fn none(_: &str) -> Option<Shared> {
+    fn none(_: &str) -> Option<Listing> {
         None
     }
 

@@ -134,14 +134,7 @@ struct Asking<'a> {
 
 impl Asking<'_> {
     fn applies(&self, limit: &ActiveLimit) -> bool {
-        let stage = matches!(
-            (limit.settings.stage, self.stage),
-            (LimitStage::Auto, _)
-                | (LimitStage::Rcpt, Stage::Rcpt)
-                | (LimitStage::Data, Stage::Data)
-                | (LimitStage::EndOfMessage, Stage::EndOfMessage)
-        );
-        stage
+        limit.is_at(self.stage)
             && limit.settings.when.iter().all(|condition| condition.holds(self.request))
             && !limit.settings.except.iter().any(|condition| condition.holds(self.request))
     }

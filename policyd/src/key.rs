@@ -122,6 +122,18 @@ impl Key {
         self.parts.iter().flatten().copied()
     }
 
+    /// The number of the part that may be this field.
+    #[must_use]
+    pub fn part_of(&self, field: Field) -> Option<usize> {
+        self.parts.iter().position(|fields| fields.contains(&field))
+    }
+
+    /// How many parts it has.
+    #[must_use]
+    pub fn parts(&self) -> usize {
+        self.parts.len()
+    }
+
     /// Puts the key of a request at the end of `out`; false when a part is empty, so that there is none.
     pub fn write(&self, request: &Request<'_>, form: &Form<'_>, out: &mut Vec<u8>) -> bool {
         let start = out.len();

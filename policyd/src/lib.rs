@@ -20,6 +20,7 @@ pub mod limiter;
 pub mod limits;
 pub mod list;
 pub mod lists;
+pub mod lookup;
 pub mod messages;
 pub mod metrics;
 pub mod notice;

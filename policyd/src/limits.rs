@@ -2,16 +2,19 @@
 
 use std::collections::HashMap;
 use std::net::IpAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use arc_swap::ArcSwap;
 
-use crate::condition::{Condition, Shared};
+use crate::condition::{Condition, Listing, Shared};
 use crate::config::Settings;
 use crate::config::settings::{Limit, LimitStage};
 use crate::key::{BETWEEN, Form};
 use crate::limiter::Level;
 use crate::list::List;
+use crate::lookup::Lookup;
+use crate::lookup::template::Sought;
+use crate::protocol::Stage;
 use crate::rate;
 use crate::store::{LimitId, Raise, Rule, Step};
 
@@ -38,6 +41,8 @@ pub struct Limits {
     pub places: Option<Arc<dyn Places>>,
     /// Whether any limit follows the calendar.
     pub has_calendar: bool,
+    /// Whether any list has to be asked.
+    pub asks_lists: bool,
 }
 
 /// One limit in force.
@@ -54,11 +59,47 @@ pub struct ActiveLimit {
 }
 
 #[derive(Debug)]
-struct Overrides {
-    list: Shared,
-    /// The list that the rules were made from, and the rules: `None` for unlimited.
-    made: ArcSwap<Made>,
+enum Overrides {
+    Read {
+        list: Shared,
+        /// The list that the rules were made from, and the rules: `None` for unlimited.
+        made: ArcSwap<Made>,
+    },
+    Asked {
+        list: Arc<Lookup>,
+        made: Mutex<MadeOfTexts>,
+    },
 }
+
+/// Rules made of what a database said.
+#[derive(Debug, Default)]
+struct MadeOfTexts {
+    /// By the text.
+    rules: HashMap<Arc<str>, Overriding>,
+    /// Keys whose text is no rate, as has been said.
+    complained: HashMap<Box<[u8]>, Arc<str>>,
+}
+
+/// What an override says.
+#[derive(Debug, Clone)]
+enum Overriding {
+    Rule(Arc<Rule>),
+    Unlimited,
+    /// Nothing that can be understood: a sentence.
+    Wrong(Arc<str>),
+}
+
+/// Where a key's rates come from, when they are not the limit's own.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Override {
+    /// The list.
+    pub list: String,
+    /// What it says.
+    pub text: String,
+}
+
+/// Different texts, and wrong ones, that are remembered of one list.
+const TEXTS: usize = 10_000;
 
 /// A list, and the rules of its entries.
 type Made = (Arc<List>, HashMap<Box<[u8]>, Option<Arc<Rule>>>);
@@ -66,6 +107,7 @@ type Made = (Arc<List>, HashMap<Box<[u8]>, Option<Arc<Rule>>>);
 #[derive(Debug, Clone)]
 struct Raised {
     rule: Arc<Rule>,
+    hundredths: u32,
     until: u64,
 }
 
@@ -73,14 +115,14 @@ impl Limits {
     /// The limits of settings. `id` gives the store's number of a name.
     #[must_use]
     pub fn new(settings: &Settings, generation: u32, mut id: impl FnMut(&str) -> LimitId) -> Self {
-        let lists: HashMap<&str, &Shared> =
+        let lists: HashMap<&str, &Listing> =
             settings.lists.iter().map(|list| (list.name.as_str(), &list.content)).collect();
         let all: Vec<ActiveLimit> = settings
             .limits
             .iter()
             .map(|limit| {
                 let list = limit.overrides.as_deref().and_then(|name| lists.get(name));
-                ActiveLimit::new(limit, id(&limit.name), list.map(|list| Arc::clone(list)))
+                ActiveLimit::new(limit, id(&limit.name), list.map(|list| (*list).clone()))
             })
             .collect();
         for limit in &all {
@@ -89,8 +131,14 @@ impl Limits {
             }
         }
         let calendar = |level: &Level| matches!(level.algorithm, crate::limiter::Algorithm::Calendar(_));
+        let asks_lists = settings.exempt.iter().any(Condition::is_asked)
+            || all.iter().any(|limit| {
+                limit.settings.when.iter().chain(&limit.settings.except).any(Condition::is_asked)
+                    || limit.asks_overrides()
+            });
         Self {
             generation,
+            asks_lists,
             exempt: settings.exempt.clone(),
             delimiter: settings.recipient_delimiter.clone(),
             has_calendar: all.iter().any(|limit| limit.settings.levels.iter().any(calendar)),
@@ -132,8 +180,11 @@ impl Limits {
     /// What is wrong with overrides.
     #[must_use]
     pub fn wrong_overrides(&self) -> Vec<String> {
-        let all = self.all.iter().filter_map(|limit| limit.overrides.as_ref().map(|_| limit.read_list()));
-        all.flat_map(|(_, wrong)| wrong).collect()
+        let lists = self.all.iter().filter_map(|limit| match &limit.overrides {
+            Some(Overrides::Read { list, .. }) => Some(limit.read_list(list.load_full()).1),
+            Some(Overrides::Asked { .. }) | None => None,
+        });
+        lists.flatten().collect()
     }
 
     /// Makes rules of overrides anew where a list has changed; a sentence for each entry that is wrong.
@@ -143,7 +194,7 @@ impl Limits {
 }
 
 impl ActiveLimit {
-    fn new(settings: &Limit, id: LimitId, list: Option<Shared>) -> Self {
+    fn new(settings: &Limit, id: LimitId, list: Option<Listing>) -> Self {
         let rule = Rule {
             name: Arc::from(settings.name.as_str()),
             id,
@@ -168,7 +219,10 @@ impl ActiveLimit {
             by_recipient: settings.key.fields().any(crate::key::Field::is_of_recipient),
             settings: settings.clone(),
             rule: Arc::new(rule),
-            overrides: list.map(|list| Overrides { list, made: nothing() }),
+            overrides: list.map(|list| match list {
+                Listing::Read(list) => Overrides::Read { list, made: nothing() },
+                Listing::Asked(list) => Overrides::Asked { list, made: Mutex::default() },
+            }),
             raised: ArcSwap::from_pointee(HashMap::new()),
         }
     }
@@ -180,19 +234,132 @@ impl ActiveLimit {
         if !raised.is_empty()
             && let Some(raised) = raised.get(key).filter(|raised| raised.until > wall)
         {
-            return Some(Arc::clone(&raised.rule));
+            // What is raised may have become known, or another, since.
+            return Some(match self.asks_overrides() {
+                true => self.raised_rule(key, raised.hundredths),
+                false => Arc::clone(&raised.rule),
+            });
         }
         self.overridden(key)
     }
 
     fn overridden(&self, key: &[u8]) -> Option<Arc<Rule>> {
-        if let Some(overrides) = &self.overrides {
-            let made = overrides.made.load();
-            if let Some(rule) = made.1.get(key) {
-                return rule.clone();
+        match &self.overrides {
+            Some(Overrides::Read { made, .. }) => {
+                if let Some(rule) = made.load().1.get(key) {
+                    return rule.clone();
+                }
             }
+            Some(Overrides::Asked { list, made }) => {
+                if let Some(text) = self.said(list, key) {
+                    return self.made_of(&text, key, made, &list.settings().name);
+                }
+            }
+            None => {}
         }
         Some(Arc::clone(&self.rule))
+    }
+
+    /// What a list that is asked says of a key, as far as is known.
+    fn said(&self, list: &Lookup, key: &[u8]) -> Option<Arc<str>> {
+        let sought = list.settings().query.of_key(&self.settings.key, key)?;
+        list.known(&sought).flatten()
+    }
+
+    /// The rule of a text; the limit's own where it is none.
+    fn made_of(
+        &self,
+        text: &Arc<str>,
+        key: &[u8],
+        made: &Mutex<MadeOfTexts>,
+        list: &str,
+    ) -> Option<Arc<Rule>> {
+        let mut made = made.lock().unwrap_or_else(PoisonError::into_inner);
+        if made.rules.len() >= TEXTS {
+            made.rules.clear();
+        }
+        let overriding = made.rules.entry(Arc::clone(text)).or_insert_with(|| self.overriding(text)).clone();
+        match overriding {
+            Overriding::Rule(rule) => Some(rule),
+            Overriding::Unlimited => None,
+            Overriding::Wrong(why) => {
+                if made.complained.get(key) != Some(text) {
+                    if made.complained.len() >= TEXTS {
+                        made.complained.clear();
+                    }
+                    made.complained.insert(key.into(), Arc::clone(text));
+                    let (key, name) = (crate::key::shown(key), &self.settings.name);
+                    let key = base::log::escaped(key.as_bytes(), 200);
+                    let text = base::log::escaped(text.as_bytes(), 200);
+                    log::error!(
+                        "list {list} says \"{text}\" of {key} for limit {name}: {why}; its own rate holds"
+                    );
+                }
+                Some(Arc::clone(&self.rule))
+            }
+        }
+    }
+
+    fn overriding(&self, text: &str) -> Overriding {
+        match rate::parse_all(text, self.settings.rates) {
+            Ok(levels) if levels.is_empty() => Overriding::Unlimited,
+            Ok(levels) if levels.len() <= crate::store::MOST_LEVELS => {
+                Overriding::Rule(Arc::new(Rule { levels: levels.into_boxed_slice(), ..(*self.rule).clone() }))
+            }
+            Ok(_) => Overriding::Wrong(Arc::from("too many rates")),
+            Err((text, help)) => Overriding::Wrong(Arc::from(format!("{text}; {help}"))),
+        }
+    }
+
+    /// Whether overrides are asked for, key by key.
+    #[must_use]
+    pub fn asks_overrides(&self) -> bool {
+        matches!(self.overrides, Some(Overrides::Asked { .. }))
+    }
+
+    /// What has to be asked for the rates of a key.
+    #[must_use]
+    pub fn asks(&self, key: &[u8]) -> Option<(&Arc<Lookup>, Sought)> {
+        match &self.overrides {
+            Some(Overrides::Asked { list, .. }) => {
+                Some((list, list.settings().query.of_key(&self.settings.key, key)?))
+            }
+            Some(Overrides::Read { .. }) | None => None,
+        }
+    }
+
+    /// Where the rates of a key come from; `None` where they are the limit's own.
+    #[must_use]
+    pub fn override_of(&self, key: &[u8]) -> Option<Override> {
+        let text = match self.overrides.as_ref()? {
+            Overrides::Read { made, .. } => {
+                let made = made.load();
+                made.1.get(key)?;
+                let entry: Vec<u8> =
+                    key.iter().map(|byte| if *byte == BETWEEN { b',' } else { *byte }).collect();
+                made.0.text(&entry)?.to_owned()
+            }
+            Overrides::Asked { list, .. } => {
+                let text = self.said(list, key)?;
+                if matches!(self.overriding(&text), Overriding::Wrong(_)) {
+                    return None;
+                }
+                text.to_string()
+            }
+        };
+        Some(Override { list: self.settings.overrides.clone()?, text })
+    }
+
+    /// Whether it is counted when Postfix asks at a stage.
+    #[must_use]
+    pub fn is_at(&self, stage: Stage) -> bool {
+        matches!(
+            (self.settings.stage, stage),
+            (LimitStage::Auto, _)
+                | (LimitStage::Rcpt, Stage::Rcpt)
+                | (LimitStage::Data, Stage::Data)
+                | (LimitStage::EndOfMessage, Stage::EndOfMessage)
+        )
     }
 
     /// Whether a limit is counted at a stage.
@@ -202,9 +369,18 @@ impl ActiveLimit {
     }
 
     fn raised(&self, raise: &Raise) -> Raised {
-        let base = self.overridden(&raise.key).unwrap_or_else(|| Arc::clone(&self.rule));
+        let rule = match self.asks_overrides() {
+            // It is made when it is asked for.
+            true => Arc::clone(&self.rule),
+            false => self.raised_rule(&raise.key, raise.hundredths),
+        };
+        Raised { rule, hundredths: raise.hundredths, until: raise.until }
+    }
+
+    fn raised_rule(&self, key: &[u8], hundredths: u32) -> Arc<Rule> {
+        let base = self.overridden(key).unwrap_or_else(|| Arc::clone(&self.rule));
         let more = |number: u64| {
-            u64::try_from(u128::from(number) * u128::from(raise.hundredths) / 100).unwrap_or(u64::MAX).max(1)
+            u64::try_from(u128::from(number) * u128::from(hundredths) / 100).unwrap_or(u64::MAX).max(1)
         };
         let levels = base.levels.iter().map(|level| Level {
             limit: more(level.limit),
@@ -216,40 +392,35 @@ impl ActiveLimit {
             },
             ..*level
         });
-        let rule = Rule { levels: levels.collect(), ..(*base).clone() };
-        Raised { rule: Arc::new(rule), until: raise.until }
+        Arc::new(Rule { levels: levels.collect(), ..(*base).clone() })
     }
 
     fn follow_list(&self) -> Vec<String> {
-        let Some(overrides) = &self.overrides else { return Vec::new() };
-        if Arc::ptr_eq(&overrides.list.load(), &overrides.made.load().0) {
+        let Some(Overrides::Read { list, made }) = &self.overrides else { return Vec::new() };
+        let list = list.load_full();
+        if Arc::ptr_eq(&list, &made.load().0) {
             return Vec::new();
         }
-        let (made, wrong) = self.read_list();
-        overrides.made.store(Arc::new(made));
+        let (rules, wrong) = self.read_list(list);
+        made.store(Arc::new(rules));
         wrong
     }
 
     /// Rules of the entries of the list, and sentences about those that are wrong.
-    fn read_list(&self) -> (Made, Vec<String>) {
-        let list = self.overrides.as_ref().map_or_else(Arc::default, |overrides| overrides.list.load_full());
+    fn read_list(&self, list: Arc<List>) -> (Made, Vec<String>) {
         let mut rules = HashMap::new();
         let mut wrong = Vec::new();
         for (entry, text) in list.entries() {
             let key: Vec<u8> = entry.bytes().map(|byte| if byte == b',' { BETWEEN } else { byte }).collect();
-            match rate::parse_all(text, self.settings.rates) {
-                Ok(levels) if levels.is_empty() => {
+            match self.overriding(text) {
+                Overriding::Unlimited => {
                     rules.insert(key.into_boxed_slice(), None);
                 }
-                Ok(levels) if levels.len() <= crate::store::MOST_LEVELS => {
-                    let rule = Rule { levels: levels.into_boxed_slice(), ..(*self.rule).clone() };
-                    rules.insert(key.into_boxed_slice(), Some(Arc::new(rule)));
+                Overriding::Rule(rule) => {
+                    rules.insert(key.into_boxed_slice(), Some(rule));
                 }
-                Ok(_) => {
-                    wrong.push(format!("override of {entry} for {}: too many rates", self.settings.name));
-                }
-                Err((text, help)) => {
-                    wrong.push(format!("override of {entry} for {}: {text}; {help}", self.settings.name));
+                Overriding::Wrong(why) => {
+                    wrong.push(format!("override of {entry} for {}: {why}", self.settings.name));
                 }
             }
         }

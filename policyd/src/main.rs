@@ -131,8 +131,9 @@ fn start(settings: Settings, config: &Path) -> Result<(), Failure> {
         user.take_on().map_err(|error| (exit::NOPERM, format!("user {}: {error}", user.name)))?;
     }
     log::info!("Postrider policyd v{} starting", env!("CARGO_PKG_VERSION"));
-    lists::read_all(&settings).map_err(|wrong| (exit::CONFIG, wrong.join("; ")))?;
+    lists::read_all(&settings, None).map_err(|wrong| (exit::CONFIG, wrong.join("; ")))?;
     let result = runtime.block_on(async {
+        lists::connect(&settings).await;
         let shared = Shared::new(settings).map_err(|error| (exit::UNAVAILABLE, error))?;
         let service = Arc::new(Service { shared, busy: AtomicUsize::new(0), answered: AtomicU64::new(0) });
         let followed = Arc::clone(&service);
@@ -140,7 +141,9 @@ fn start(settings: Settings, config: &Path) -> Result<(), Failure> {
         let reload = || {
             if reload(config, &followed.shared) {
                 following.abort_all();
-                following = follow_lists(&followed.shared.settings.load());
+                let settings = followed.shared.settings.load_full();
+                following = follow_lists(&settings);
+                following.spawn(async move { lists::connect(&settings).await });
             }
         };
         server::run(listeners, signals, Arc::clone(&service), reload)
@@ -253,7 +256,7 @@ fn reload(path: &Path, shared: &Shared) -> bool {
         log::error!("{} has mistakes; the old configuration stays in force", path.display());
         return false;
     };
-    if let Err(wrong) = lists::read_all(&settings) {
+    if let Err(wrong) = lists::read_all(&settings, Some(&shared.settings.load())) {
         log::error!("{}; the old configuration stays in force", wrong.join("; "));
         return false;
     }

@@ -11,6 +11,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 
+use crate::lookup::Health;
 use crate::store::{Figures, redis};
 
 /// All figures of the service.
@@ -39,6 +40,56 @@ pub struct Metrics {
     notices: [Followed; 3],
     /// What has become of attempts.
     greylist: [Followed; 5],
+    lookups: Family<Lookup, Counter>,
+    lookup_seconds: Family<List, Histogram, fn() -> Histogram>,
+    lists_connected: Family<List, Gauge>,
+    list_entries: Family<ListKind, Gauge>,
+    list_bytes: Family<List, Gauge>,
+}
+
+/// What has become of look-ups in a list, in this order: the answer was known; was asked for; nobody answered; an
+/// old answer had to do; there was none.
+const LOOKUPS: [&str; 5] = ["hit", "answered", "failed", "stale", "unknown"];
+
+/// The figures of a list that is asked.
+#[derive(Debug, Clone)]
+pub struct ListFigures {
+    counters: [Counter; 5],
+    seconds: Histogram,
+}
+
+impl ListFigures {
+    fn count(&self, place: usize) {
+        if let Some(counter) = self.counters.get(place) {
+            counter.inc();
+        }
+    }
+
+    /// An answer was known.
+    pub fn hit(&self) {
+        self.count(0);
+    }
+
+    /// The database has answered, after so long.
+    pub fn answered(&self, took: Duration) {
+        self.count(1);
+        self.seconds.observe(took.as_secs_f64());
+    }
+
+    /// The database has not answered, or not in time.
+    pub fn failed(&self) {
+        self.count(2);
+    }
+
+    /// An answer had to do that was older than it should be.
+    pub fn stale(&self) {
+        self.count(3);
+    }
+
+    /// Nothing was known of a value.
+    pub fn unknown(&self) {
+        self.count(4);
+    }
 }
 
 /// What has become of attempts at greylisting, in this order.
@@ -72,6 +123,33 @@ struct Over {
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 struct Limit(String);
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+struct List(String);
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+struct ListKind(String, &'static str);
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+struct Lookup(String, &'static str);
+
+impl EncodeLabelSet for List {
+    fn encode(&self, encoder: &mut LabelSetEncoder<'_>) -> Result<(), std::fmt::Error> {
+        [("list", self.0.as_str())].encode(encoder)
+    }
+}
+
+impl EncodeLabelSet for ListKind {
+    fn encode(&self, encoder: &mut LabelSetEncoder<'_>) -> Result<(), std::fmt::Error> {
+        [("list", self.0.as_str()), ("kind", self.1)].encode(encoder)
+    }
+}
+
+impl EncodeLabelSet for Lookup {
+    fn encode(&self, encoder: &mut LabelSetEncoder<'_>) -> Result<(), std::fmt::Error> {
+        [("list", self.0.as_str()), ("result", self.1)].encode(encoder)
+    }
+}
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 struct Why(&'static str);
@@ -110,6 +188,11 @@ impl std::fmt::Debug for Metrics {
     }
 }
 
+/// From a fifth of a millisecond to a second.
+fn seconds() -> Histogram {
+    Histogram::new([0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0])
+}
+
 impl Default for Metrics {
     fn default() -> Self {
         Self::new()
@@ -125,14 +208,12 @@ impl Metrics {
         let states = ["rcpt", "data", "end-of-message", "other"];
         let counters = states.map(|state| requests.get_or_create(&State(state)).clone());
         registry.register("requests", "Requests answered, by protocol state", requests);
-        // From a fifth of a millisecond to a second.
-        let buckets = [0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0];
         let metrics = Self {
             requests: counters,
             over: Family::default(),
             repeated: Counter::default(),
             unavailable: Family::default(),
-            store_seconds: Histogram::new(buckets),
+            store_seconds: seconds(),
             connections: Gauge::default(),
             disconnects: Counter::default(),
             keys: Family::default(),
@@ -147,12 +228,50 @@ impl Metrics {
             store_alone: Followed::default(),
             notices: Default::default(),
             greylist: Default::default(),
+            lookups: Family::default(),
+            lookup_seconds: Family::new_with_constructor(seconds),
+            lists_connected: Family::default(),
+            list_entries: Family::default(),
+            list_bytes: Family::default(),
             registry,
         };
         metrics.registered()
     }
 
+    /// The figures of a list that is asked.
+    #[must_use]
+    pub fn list(&self, name: &str) -> ListFigures {
+        let counter = |result| self.lookups.get_or_create(&Lookup(name.to_owned(), result)).clone();
+        let seconds = self.lookup_seconds.get_or_create(&List(name.to_owned())).clone();
+        ListFigures { counters: LOOKUPS.map(counter), seconds }
+    }
+
+    /// What a list that is asked is by now.
+    pub fn list_health(&self, name: &str, health: &Health) {
+        let narrow = |count: usize| i64::try_from(count).unwrap_or(i64::MAX);
+        let list = List(name.to_owned());
+        self.lists_connected.get_or_create(&list).set(i64::from(health.trouble.is_none()));
+        self.list_bytes.get_or_create(&list).set(i64::try_from(health.bytes).unwrap_or(i64::MAX));
+        for (kind, count) in ["listed", "unlisted"].into_iter().zip(health.entries) {
+            self.list_entries.get_or_create(&ListKind(name.to_owned(), kind)).set(narrow(count));
+        }
+    }
+
+    fn register_lists(&mut self) {
+        let to = &mut self.registry;
+        to.register(
+            "list_lookups",
+            "Look-ups in lists of databases, by what became of them",
+            self.lookups.clone(),
+        );
+        to.register("list_seconds", "Time that a database took for an answer", self.lookup_seconds.clone());
+        to.register("list_connected", "Whether the database of a list answers", self.lists_connected.clone());
+        to.register("list_entries", "Answers that are remembered", self.list_entries.clone());
+        to.register("list_bytes", "Memory for these answers, about", self.list_bytes.clone());
+    }
+
     fn registered(mut self) -> Self {
+        self.register_lists();
         let to = &mut self.registry;
         to.register("over", "Requests that a limit was over for, by its action", self.over.clone());
         to.register(
@@ -295,6 +414,12 @@ mod tests {
         metrics.connections(2);
         let figures = Figures { keys: vec![("per-user".into(), 7)], write_errors: 3, ..Figures::default() };
         metrics.state(&figures, 4);
+        let list = metrics.list("vip");
+        list.hit();
+        list.answered(Duration::from_millis(3));
+        list.stale();
+        let health = Health { trouble: Some("gone".into()), entries: [3, 4], bytes: 700 };
+        metrics.list_health("vip", &health);
         metrics.state(&figures, 4);
         let away = redis::State { failures: 3, hosts: 2, ..redis::State::default() };
         metrics.equipment(Some(away), [5, 0, 1], [1, 2, 3, 4, 0]);
@@ -312,6 +437,12 @@ mod tests {
             "postrider_policyd_keys{limit=\"per-user\"} 7",
             "postrider_policyd_store_write_errors_total 3",
             "postrider_policyd_messages 4",
+            "postrider_policyd_list_lookups_total{list=\"vip\",result=\"hit\"} 1",
+            "postrider_policyd_list_lookups_total{list=\"vip\",result=\"stale\"} 1",
+            "postrider_policyd_list_lookups_total{list=\"vip\",result=\"unknown\"} 0",
+            "postrider_policyd_list_seconds_count{list=\"vip\"} 1",
+            "postrider_policyd_list_connected{list=\"vip\"} 0",
+            "postrider_policyd_list_entries{list=\"vip\",kind=\"unlisted\"} 4",
         ] {
             assert!(text.lines().any(|found| found == line), "{line} is not in\n{text}");
         }

@@ -1,5 +1,7 @@
 //! The whole story of a request: read it first.
 //!
+//! 0. Lists in databases are asked, where their answers are not known and this request depends on them
+//!    ([`crate::lookup`]); from then on nothing waits for them.
 //! 0. Greylisting may ask the client to come again ([`crate::greylist`]); then nothing is counted.
 //! 1. The connection's former message is over when another instance begins on it ([`crate::messages`]).
 //! 2. [`decide::plan`] finds the limits that apply and what is not counted yet, and makes one question of it.
@@ -17,6 +19,7 @@ use crate::decide::{self, Context, Plan, Planned, Verdict};
 use crate::greylist::{self, service::Say};
 use crate::limiter::Moment;
 use crate::limits::Limits;
+use crate::lookup::needs::{self, Need};
 use crate::messages::{MessageId, Messages, ServiceId};
 use crate::protocol::{Attribute, Request, reply};
 use crate::report;
@@ -34,10 +37,19 @@ pub struct Connection {
 /// What is to be waited for.
 #[derive(Debug)]
 pub enum Waiting {
+    /// Lists that are asked.
+    Lists(Box<Looking>),
     /// Records of greylisting that others share.
     Greylist(Box<Greylisting>),
     /// Counters that others share.
     Counters(Box<Counting>),
+}
+
+/// A request that depends on lists.
+#[derive(Debug)]
+pub struct Looking {
+    needs: Vec<Need>,
+    request: Vec<u8>,
 }
 
 /// A request whose client may have to come again.
@@ -82,6 +94,49 @@ fn end(books: &mut Books, shared: &Shared, id: MessageId, at: &Moment) {
 
 /// Answers a request into `out`, or says what has to be waited for ([`finish`]).
 pub fn handle(
+    shared: &Shared,
+    connection: &mut Connection,
+    request: &Request<'_>,
+    out: &mut Vec<u8>,
+) -> Option<Waiting> {
+    let needs = needs(shared, request);
+    if !needs.is_empty() {
+        let mut lines = Vec::new();
+        request.write(&mut lines);
+        return Some(Waiting::Lists(Box::new(Looking { needs, request: lines })));
+    }
+    informed(shared, connection, request, out)
+}
+
+/// What lists have to be asked about a request.
+pub(crate) fn needs(shared: &Shared, request: &Request<'_>) -> Vec<Need> {
+    let limits = shared.limits.load();
+    let greylist = shared.equipment.greylist.load();
+    let greylist = greylist.as_ref().filter(|greylist| greylist.asks_lists());
+    if !limits.asks_lists && greylist.is_none() {
+        return Vec::new();
+    }
+    let now = clock::monotonic_now();
+    let mut needs = needs::of_limits(request, &limits, now);
+    if let Some(greylist) = greylist {
+        greylist.needs(request, now, &mut needs);
+    }
+    needs
+}
+
+/// Asks lists, all at once; each is waited for no longer than its deadline.
+pub(crate) async fn learn(mut needs: Vec<Need>) {
+    let Some(last) = needs.pop() else { return };
+    let mut others = tokio::task::JoinSet::new();
+    for need in needs {
+        others.spawn(need.learn());
+    }
+    last.learn().await;
+    while others.join_next().await.is_some() {}
+}
+
+/// Answers a request by what lists have said.
+fn informed(
     shared: &Shared,
     connection: &mut Connection,
     request: &Request<'_>,
@@ -254,7 +309,21 @@ fn complain(shared: &Shared, trouble: &Unavailable, request: &Request<'_>) -> Op
 
 /// Asks what others share, and answers into `out`.
 pub async fn finish(shared: &Shared, connection: &mut Connection, waiting: Waiting, out: &mut Vec<u8>) {
+    let waiting = match waiting {
+        Waiting::Lists(looking) => {
+            let Looking { needs, request } = *looking;
+            learn(needs).await;
+            let lines = request.strip_suffix(b"\n\n").unwrap_or(&request);
+            let Ok(request) = Request::parse(lines) else { return reply("DUNNO", out) };
+            match informed(shared, connection, &request, out) {
+                Some(waiting) => waiting,
+                None => return,
+            }
+        }
+        other => other,
+    };
     let counting = match waiting {
+        Waiting::Lists(_) => None,
         Waiting::Counters(counting) => Some(counting),
         Waiting::Greylist(waiting) => {
             let lines = waiting.request.strip_suffix(b"\n\n").unwrap_or(&waiting.request);

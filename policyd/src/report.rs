@@ -39,7 +39,8 @@ pub fn lines(plan: &Plan, verdict: &Verdict, limits: &Limits, request: &Request<
             escaped(shown(plan.ask.key(counter)).as_bytes(), LONGEST),
             outcome.used,
             outcome.allowed,
-            counter.cost,
+            // Of what must be different, it is a number for the thing itself.
+            if limit.settings.count.is_distinct() { 1 } else { counter.cost },
         );
         if let Some(wait) = outcome.retry_after {
             // Writing to a String cannot fail.

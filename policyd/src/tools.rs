@@ -102,10 +102,15 @@ fn ours(settings: &Settings) -> Ours {
     let is_login = |field: crate::key::Field| field.name().starts_with("sasl_");
     Ours {
         listen: settings.listen.clone(),
-        reply_within: match &settings.store.driver {
-            crate::config::settings::StoreDriver::Redis(redis) => redis.deadline,
-            _ => Duration::from_millis(50),
-        },
+        // Lists are asked first, all at once.
+        reply_within: crate::lists::asked(settings)
+            .map(|list| list.settings().deadline)
+            .max()
+            .unwrap_or_default()
+            + match &settings.store.driver {
+                crate::config::settings::StoreDriver::Redis(redis) => redis.deadline,
+                _ => Duration::from_millis(50),
+            },
         by_login: names(&|limit| limit.key.fields().any(is_login)),
         by_recipient: names(&|limit| limit.key.fields().any(crate::key::Field::is_of_recipient)),
         by_bytes: names(&|limit| limit.count == Count::Bytes),

@@ -33,3 +33,27 @@ fn the_example_of_the_manual_page_is_taken_without_a_complaint() {
     assert_eq!(loaded.report.to_string(), "");
     assert!(loaded.settings.is_some());
 }
+
+/// postrider-policyd(8) tells of every command and of each of its options, in the command's own section.
+#[test]
+fn the_manual_page_has_every_command_with_its_options() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/man/postrider-policyd.8");
+    let page = fs::read_to_string(path).unwrap().replace("\\-", "-");
+    let commands = page.split(".SH COMMANDS\n").nth(1).unwrap().split("\n.SH ").next().unwrap();
+    let general = commands.split("\n.SS ").next().unwrap();
+    let known = policyd::cli::commands();
+    assert_eq!(known.len(), 6);
+    for (command, options) in &known {
+        let section = commands.split("\n.SS ").find(|section| section.starts_with(&format!("{command}\n")));
+        let section = section.unwrap_or_else(|| panic!("there is no section on {command}"));
+        for option in options {
+            let written = |text: &str| {
+                text.lines().any(|line| line.starts_with(".B") && line.split(' ').any(|word| word == option))
+            };
+            let everywhere = ["--json", "--socket"].contains(&option.as_str()) && command != "import";
+            assert!(written(if everywhere { general } else { section }), "{command} {option}");
+        }
+    }
+    let sections = commands.matches("\n.SS ").count();
+    assert_eq!(sections, known.len(), "a section is on nothing");
+}

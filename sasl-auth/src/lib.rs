@@ -29,7 +29,6 @@ mod record;
 pub mod report;
 pub mod request;
 pub mod server;
-mod servers;
 pub mod session;
 pub mod sql;
 pub mod throttle;

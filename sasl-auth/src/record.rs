@@ -11,6 +11,12 @@ use crate::userdb;
 #[derive(Default, Clone, PartialEq, Eq)]
 pub(crate) struct Record(Vec<(String, Vec<u8>)>);
 
+impl From<Vec<(String, Vec<u8>)>> for Record {
+    fn from(values: Vec<(String, Vec<u8>)>) -> Self {
+        Self(values)
+    }
+}
+
 impl Record {
     /// Adds a value. Names are as the database gives them, in its order.
     pub(crate) fn push(&mut self, name: &str, value: impl Into<Vec<u8>>) {

@@ -6,13 +6,11 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use base::sql::SYSTEM_CA_FILE;
 use rustls::crypto::aws_lc_rs;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::{ClientConfig, RootCertStore};
-
-/// Where Debian keeps the CA certificates that the system trusts.
-pub(crate) const SYSTEM_CA_FILE: &str = "/etc/ssl/certs/ca-certificates.crt";
 
 /// The CA certificates in a PEM file, or the system's.
 ///

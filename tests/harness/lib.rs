@@ -11,6 +11,7 @@
 //! | [`sasl`] | what a client says in a SASL exchange |
 //! | [`milter`] | a milter daemon, ours or the reference |
 //! | [`milter_client`] | the milter protocol, one step at a time, right or wrong |
+//! | [`mmdb`] | a MaxMind DB file of a few networks |
 //! | [`redis`] | Redis: a server, a cluster, a master with sentinels |
 //! | [`policyd`] | our policy service, and a client that asks it |
 //! | [`postfix`] | a Postfix of its own |
@@ -56,6 +57,7 @@ pub mod mariadb;
 pub mod message;
 pub mod milter;
 pub mod milter_client;
+pub mod mmdb;
 pub mod policyd;
 pub mod ports;
 pub mod postfix;

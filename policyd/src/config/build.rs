@@ -3,27 +3,27 @@
 use std::collections::HashMap;
 use std::io::IsTerminal;
 use std::path::Path;
-use std::sync::Arc;
 
-use arc_swap::ArcSwap;
 use base::config::Report;
 use base::config::toml::{Document, Table};
 
-use super::settings::{ListDriver, ListSource, Log, Server, Settings, Socket, Store, StoreDriver};
-use super::{features, limit};
+use super::settings::{Log, Server, Settings, Socket, Store, StoreDriver};
+use super::{features, limit, list};
 use crate::action::Action;
-use crate::condition::{Condition, Shared};
-use crate::list::List;
+use crate::condition::{Condition, Listing};
 
 /// Makes settings of values. What had a mistake gets its default, so that the rest can be checked.
 pub(super) fn settings(document: &Document, report: &mut Report) -> Settings {
     let top = document.section("");
-    let lists: Vec<ListSource> = document.tables("list").filter_map(|table| list(table, report)).collect();
-    let known: HashMap<&str, &Shared> =
+    let store = store(document.section("store"), report);
+    let lists = list::lists(document, &store.driver, report);
+    let known: HashMap<&str, &Listing> =
         lists.iter().map(|list| (list.name.as_str(), &list.content)).collect();
     let mut limits = Vec::new();
     for table in document.tables("limit") {
         if let Some(limit) = limit::limit(table, &known, report) {
+            list::overrides(table, &limit, &known, report);
+            limit::places(table, &limit, document.section("geo"), report);
             if limits.iter().any(|other: &super::settings::Limit| other.name == limit.name) {
                 report
                     .error(&table.place("name"), format!("there are two limits {}", limit.name))
@@ -61,7 +61,7 @@ pub(super) fn settings(document: &Document, report: &mut Report) -> Settings {
             reservation_timeout: time("reservation_timeout"),
             drain_timeout: time("drain_timeout"),
         },
-        store: store(document.section("store"), report),
+        store,
         limits,
         lists: lists.clone(),
         greylist: features::greylist(document.section("greylist"), &known, report),
@@ -137,12 +137,12 @@ pub(super) fn action(table: &Table, name: &str, report: &mut Report) -> Option<A
 pub(super) fn conditions(
     table: &Table,
     name: &str,
-    lists: &HashMap<&str, &Shared>,
+    lists: &HashMap<&str, &Listing>,
     report: &mut Report,
 ) -> Vec<Condition> {
     let mut found = Vec::new();
     for (index, text) in table.texts(name).iter().enumerate() {
-        match Condition::parse(text, |list| lists.get(list).map(|list| Arc::clone(list))) {
+        match Condition::parse(text, |list| lists.get(list).map(|list| (*list).clone())) {
             Ok(condition) => found.push(condition),
             Err(wrong) => {
                 let place = table.element_place(name, index);
@@ -151,16 +151,6 @@ pub(super) fn conditions(
         }
     }
     found
-}
-
-fn list(table: &Table, _report: &mut Report) -> Option<ListSource> {
-    let driver = ListDriver::File { path: table.path("path")? };
-    Some(ListSource {
-        name: table.text("name")?,
-        driver,
-        refresh: table.duration("refresh").unwrap_or_default(),
-        content: Arc::new(ArcSwap::from_pointee(List::default())),
-    })
 }
 
 fn log(table: &Table) -> Log {

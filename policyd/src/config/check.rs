@@ -1,15 +1,20 @@
 //! The deep check behind `-n`: looks at the files, users and sockets that serving would use.
 
-use std::os::unix::fs::FileTypeExt;
+use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::path::Path;
 
 use base::config::Report;
-use base::config::toml::Document;
+use base::config::toml::{Document, Table};
+use base::country::{Asns, Countries};
+use base::secret::Secret;
 use base::service::listen::Address;
 use base::service::privileges::RunAs;
 use nix::unistd::{AccessFlags, Group, User, access};
 
-use super::settings::{ListDriver, Settings, StoreDriver};
+use super::settings::{Geo, ListDriver, Settings, StoreDriver};
+use crate::condition::Listing;
+use crate::lookup::Lookup;
+use crate::lookup::source::Origin;
 
 /// Where Debian's Postfix has its queue; its smtpd is confined to it.
 const QUEUE: &str = "/var/spool/postfix";
@@ -44,25 +49,9 @@ pub fn check(settings: &Settings, document: &Document, report: &mut Report) {
         }
     }
     store(settings, document, report);
-    for (source, table) in settings.lists.iter().zip(document.tables("list")) {
-        match &source.driver {
-            ListDriver::File { path } => {
-                if let Err(error) = std::fs::read(path) {
-                    report.error(&table.place("path"), format!("{}: {error}", path.display()));
-                }
-            }
-        }
-    }
-    if let Err(wrong) = crate::lists::read_all(settings) {
-        // What cannot be read has been said with its place.
-        drop(wrong);
-    } else {
-        let mut none = |_: &str| crate::store::LimitId(0);
-        let limits = crate::limits::Limits::new(settings, 0, &mut none);
-        for wrong in limits.wrong_overrides() {
-            report.error_anywhere(wrong);
-        }
-    }
+    geo(settings, document, report);
+    lists(settings, document, report);
+    configuration(document, report);
     report.sort_by_place();
 }
 
@@ -96,5 +85,86 @@ fn store(settings: &Settings, document: &Document, report: &mut Report) {
             .help(format!("mkdir -p {}, and give it to the user of the service", folder.display()));
     } else if settings.run_as.is_none() && access(folder, AccessFlags::W_OK).is_err() {
         report.error(&place, format!("{} is not writable", folder.display()));
+    }
+}
+
+/// Whether the databases of places can be read.
+fn geo(settings: &Settings, document: &Document, report: &mut Report) {
+    let table = document.section("geo");
+    let Geo { country_file, asn_file } = &settings.geo;
+    if let Some(path) = country_file
+        && let Err(error) = Countries::open(path)
+    {
+        report.error(&table.place("country_file"), error);
+    }
+    if let Some(path) = asn_file
+        && let Err(error) = Asns::open(path)
+    {
+        report.error(&table.place("asn_file"), error);
+    }
+}
+
+/// Whether files can be read and databases be asked as they are configured. Nothing is connected to.
+fn lists(settings: &Settings, document: &Document, report: &mut Report) {
+    let before = report.errors();
+    for source in &settings.lists {
+        let mut tables = document.tables("list");
+        let Some(table) = tables.find(|table| table.text("name").as_deref() == Some(source.name.as_str()))
+        else {
+            continue;
+        };
+        match (&source.driver, &source.content) {
+            (ListDriver::File { path }, _) => {
+                if let Err(error) = std::fs::read(path) {
+                    report.error(&table.place("path"), format!("{}: {error}", path.display()));
+                }
+            }
+            (ListDriver::Asked, Listing::Asked(list)) => asked(list, table, report),
+            (ListDriver::Asked, Listing::Read(_)) => {}
+        }
+    }
+    // What cannot be read has been said with its place.
+    if report.errors() == before && crate::lists::read_all(settings, None).is_ok() {
+        let mut none = |_: &str| crate::store::LimitId(0);
+        let limits = crate::limits::Limits::new(settings, 0, &mut none);
+        for wrong in limits.wrong_overrides() {
+            report.error_anywhere(wrong);
+        }
+    }
+}
+
+fn asked(list: &Lookup, table: &Table, report: &mut Report) {
+    if let Err(wrong) = crate::lists::open(list, None) {
+        let setting = wrong.setting;
+        report.error(&table.place(setting), format!("{setting}: {}", wrong.text));
+    }
+    if let Origin::Sql { urls, url_file, .. } = &list.settings().origin {
+        for path in base::sql::Database::files(urls) {
+            if let Err(error) = std::fs::File::open(&path) {
+                report.error(&table.place("url"), format!("{}: {error}", path.display()));
+            }
+        }
+        if let Some(path) = url_file
+            && is_for_all(path)
+        {
+            report
+                .warning(&table.place("url_file"), format!("every local user may read {}", path.display()))
+                .help(format!("chmod o-r {}", path.display()));
+        }
+    }
+}
+
+fn is_for_all(path: &Path) -> bool {
+    std::fs::metadata(path).is_ok_and(|metadata| metadata.permissions().mode() & 0o004 != 0)
+}
+
+/// Whether others read the configuration though a password stands in it.
+fn configuration(document: &Document, report: &mut Report) {
+    let path = document.section("").header().source().name().to_owned();
+    let is_password = |(name, secret): (&str, Secret)| name != "url" || base::sql::holds_password(&secret);
+    if document.secrets().any(is_password) && is_for_all(Path::new(&path)) {
+        report
+            .warning_anywhere(format!("{path} holds a password, and every local user may read it"))
+            .help(format!("chmod o-r {path}, or keep the URL in a file of its own (url_file)"));
     }
 }

@@ -9,12 +9,12 @@ use base::config::toml::{Document, Table};
 
 use super::build::{action, conditions};
 use super::settings::{Control, Geo, Greylist};
-use crate::condition::Shared;
+use crate::condition::Listing;
 use crate::store::redis::{self, Servers, Topology};
 use crate::{greylist, notice};
 
-/// The keys of `driver = "redis"`.
-pub(super) fn redis(table: &Table, report: &mut Report) -> redis::Settings {
+/// Where servers of Redis are, and how to log in.
+pub(super) fn servers(table: &Table, report: &mut Report) -> Servers {
     let topology = match table.text("topology").as_deref() {
         Some("sentinel") => Topology::Sentinel(table.text("master").unwrap_or_default()),
         Some("cluster") => Topology::Cluster,
@@ -25,12 +25,6 @@ pub(super) fn redis(table: &Table, report: &mut Report) -> redis::Settings {
             .error(&table.key_place("master"), "master is for topology = \"sentinel\"")
             .help("set topology = \"sentinel\", or leave it out");
     }
-    let prefix = table.text("prefix").unwrap_or_default();
-    if prefix.is_empty() || prefix.len() > 64 || prefix.contains(['{', '}', ' ']) {
-        report
-            .error(&table.place("prefix"), "prefix must have 1 to 64 characters, without braces and blanks")
-            .help("\"postrider\" for instance");
-    }
     let addresses = table.texts("servers");
     for (index, address) in addresses.iter().enumerate() {
         if let Err(why) = redis::check_address(address) {
@@ -40,17 +34,29 @@ pub(super) fn redis(table: &Table, report: &mut Report) -> redis::Settings {
     if addresses.is_empty() && table.is_set("servers") && !table.is_wrong("servers") {
         report.error(&table.place("servers"), "servers is empty").help("servers = [\"127.0.0.1:6379\"]");
     }
+    Servers {
+        topology,
+        addresses,
+        tls: table.boolean("tls"),
+        ca_file: table.path("ca_file"),
+        username: table.text("username"),
+        password: table.secret("password"),
+        sentinel_password: table.secret("sentinel_password"),
+        database: table.integer("database").unwrap_or(0),
+    }
+}
+
+/// The keys of `driver = "redis"`.
+pub(super) fn redis(table: &Table, report: &mut Report) -> redis::Settings {
+    let servers = servers(table, report);
+    let prefix = table.text("prefix").unwrap_or_default();
+    if prefix.is_empty() || prefix.len() > 64 || prefix.contains(['{', '}', ' ']) {
+        report
+            .error(&table.place("prefix"), "prefix must have 1 to 64 characters, without braces and blanks")
+            .help("\"postrider\" for instance");
+    }
     redis::Settings {
-        servers: Servers {
-            topology,
-            addresses,
-            tls: table.boolean("tls"),
-            ca_file: table.path("ca_file"),
-            username: table.text("username"),
-            password: table.secret("password"),
-            sentinel_password: table.secret("sentinel_password"),
-            database: table.integer("database").unwrap_or(0),
-        },
+        servers,
         prefix,
         deadline: table.duration("deadline").unwrap_or(Duration::from_millis(100)),
         fallback: table.text("fallback").as_deref() != Some("none"),
@@ -61,7 +67,7 @@ pub(super) fn redis(table: &Table, report: &mut Report) -> redis::Settings {
 /// `[greylist]`, if it is on.
 pub(super) fn greylist(
     table: &Table,
-    lists: &HashMap<&str, &Shared>,
+    lists: &HashMap<&str, &Listing>,
     report: &mut Report,
 ) -> Option<Greylist> {
     let enabled = if table.is_set("enabled") { table.boolean("enabled") } else { table.is_present() };

@@ -8,14 +8,14 @@ use base::config::toml::Table;
 use super::build::{action, conditions};
 use super::settings::{Count, Limit, LimitStage, RateForm, Reaction};
 use crate::action::Action;
-use crate::condition::Shared;
+use crate::condition::Listing;
 use crate::key::{Key, Prefixes};
 use crate::limiter::{Algorithm, Level, Nanos};
 use crate::rate;
 use crate::store::{MOST_LEVELS, MOST_STEPS};
 
 /// Reads a limit; `None` when it lacks what it cannot be without.
-pub(super) fn limit(table: &Table, lists: &HashMap<&str, &Shared>, report: &mut Report) -> Option<Limit> {
+pub(super) fn limit(table: &Table, lists: &HashMap<&str, &Listing>, report: &mut Report) -> Option<Limit> {
     let count = count(table);
     let stage = stage(table);
     let rates = form(table, count);
@@ -59,6 +59,20 @@ pub(super) fn limit(table: &Table, lists: &HashMap<&str, &Shared>, report: &mut 
         max_keys: table.integer("max_keys").unwrap_or(u32::MAX),
         rates,
     })
+}
+
+/// Whether there is a database where a limit needs one.
+pub(super) fn places(table: &Table, limit: &Limit, geo: &Table, report: &mut Report) {
+    let needed = match limit.count {
+        Count::Countries => "country_file",
+        Count::Asns => "asn_file",
+        _ => return,
+    };
+    if !geo.is_set(needed) {
+        report
+            .warning(&table.place("count"), format!("{} counts nothing without a database", limit.name))
+            .help(format!("set {needed} in [geo]"));
+    }
 }
 
 fn name(table: &Table, report: &mut Report) -> Option<String> {

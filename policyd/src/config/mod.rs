@@ -7,6 +7,7 @@ mod build;
 mod check;
 mod features;
 mod limit;
+mod list;
 pub mod man;
 pub mod parameters;
 pub mod settings;

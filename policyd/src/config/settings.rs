@@ -6,7 +6,7 @@ use std::time::Duration;
 use base::service::listen::Address;
 
 use crate::action::Action;
-use crate::condition::Condition;
+use crate::condition::{Condition, Listing};
 use crate::key::{Key, Prefixes};
 use crate::limiter::Level;
 
@@ -256,10 +256,10 @@ pub struct ListSource {
     pub name: String,
     /// Its source.
     pub driver: ListDriver,
-    /// How often it is read.
+    /// How often it is read, where it is read as a whole.
     pub refresh: Duration,
-    /// What was read last; empty before the first time.
-    pub content: crate::condition::Shared,
+    /// What conditions and overrides look into: what was read last, or what is asked.
+    pub content: Listing,
 }
 
 /// A kind of source.
@@ -270,6 +270,8 @@ pub enum ListDriver {
         /// Its path.
         path: PathBuf,
     },
+    /// A database, which is asked about each value.
+    Asked,
 }
 
 /// What is logged where.

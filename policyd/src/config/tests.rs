@@ -168,3 +168,118 @@ quiet = "1h"
         assert!(found.iter().any(|line| line.contains(part)), "{part} in {found:#?}");
     }
 }
+
+#[test]
+fn lists_in_databases() {
+    let text = MINIMAL.to_owned()
+        + r#"
+overrides = "rates"
+except = ["sasl_username in list:vip"]
+[[list]]
+name = "vip"
+driver = "sql"
+url = ["postgres://u:s3cret@a.example/d", "postgres://u:s3cret@b.example/d"]
+query = "SELECT 1 FROM vip WHERE login = '%u' AND sender = '%{sender}'"
+unavailable = "listed"
+[[list]]
+name = "rates"
+driver = "redis"
+servers = ["10.0.0.1:6379"]
+password = "s3cret"
+query = "HGET rates %{sasl_username}"
+"#;
+    let loaded = load(&Source::new("f", text));
+    assert_eq!(loaded.report.to_string(), "");
+    let settings = loaded.settings.unwrap();
+    assert!(!format!("{settings:?}").contains("s3cret"));
+    let crate::condition::Listing::Asked(vip) = &settings.lists[0].content else { panic!() };
+    assert!(vip.settings().away_listed);
+    assert_eq!(vip.settings().deadline.as_millis(), 200);
+}
+
+#[test]
+fn a_list_takes_the_redis_of_the_store() {
+    let text = "listen = \"unix:/a\"\n[store]\ndriver = \"redis\"\nservers = [\"10.0.0.1:6379\"]\ndatabase = 3\n\
+                [[list]]\nname = \"vip\"\ndriver = \"redis\"\nquery = \"SISMEMBER vip %u\"\n\
+                [[limit]]\nname = \"l\"\nkey = \"sender\"\nrate = \"1/hour\"\nwhen = \"sender in list:vip\"\n";
+    let loaded = load(&Source::new("f", text));
+    assert_eq!(loaded.report.to_string(), "");
+    let settings = loaded.settings.unwrap();
+    let crate::condition::Listing::Asked(vip) = &settings.lists[0].content else { panic!() };
+    let crate::lookup::source::Origin::Redis(servers) = &vip.settings().origin else { panic!() };
+    assert_eq!(servers.database, 3);
+}
+
+#[test]
+fn mistakes_in_lists_are_shown_at_their_places() {
+    let text = r#"
+listen = ["inet:127.0.0.1:10040"]
+[[list]]
+name = "a"
+driver = "sql"
+path = "/a"
+url = "sqlite:///a"
+url_file = "/a"
+query = "SELECT 1"
+[[list]]
+name = "a"
+driver = "sql"
+query = "SELECT 1 WHERE a = '%{sendr}'"
+[[list]]
+name = "c"
+driver = "redis"
+tls = true
+query = "DEL %u"
+[[list]]
+name = "d"
+driver = "redis"
+servers = ["10.0.0.1:6379"]
+query = "SISMEMBER d %u"
+[[list]]
+name = "e"
+driver = "sql"
+url = "sqlite:///a"
+query = "SELECT r FROM t WHERE a = '%{recipient}' AND d = '%d'"
+[[list]]
+name = "f"
+driver = "file"
+path = "/f"
+query = "SELECT 1"
+ttl = "1min"
+[[limit]]
+name = "one"
+key = ["sender"]
+rate = ["100/hour"]
+overrides = "d"
+[[limit]]
+name = "two"
+key = ["sender", "client_address"]
+rate = ["100/hour"]
+overrides = "e"
+"#;
+    assert_eq!(
+        complaints(text),
+        [
+            "f:6:1: error: path does not go with driver sql",
+            "f:8:1: error: url and url_file are both set",
+            "f:9:10: error: query: there is no placeholder, so that every value has the same answer",
+            "f:11:8: error: there are two lists a",
+            "f:12:10: error: sql needs url or url_file",
+            "f:13:30: error: query: 'sendr' is no attribute",
+            "f:16:10: error: redis needs servers, since that of [store] is another driver",
+            "f:17:1: error: tls is set and servers is not",
+            "f:33:1: error: query does not go with driver file",
+            "f:34:1: error: ttl does not go with driver file",
+            "f:39:13: error: overrides: the query of list d gives no rates",
+            "f:44:13: error: overrides: list e asks for recipient, which is not in key",
+            "f:44:13: error: overrides: list e has %n or %d, and key has several parts",
+        ]
+    );
+}
+
+#[test]
+fn places_need_a_database() {
+    let text =
+        MINIMAL.replace("count = \"recipients\"", "count = \"asns\"") + "[geo]\ncountry_file = \"/x\"\n";
+    assert_eq!(complaints(&text), ["f:9:9: warning: per-user counts nothing without a database"]);
+}

@@ -4,15 +4,20 @@ use std::sync::PoisonError;
 
 use base::clock;
 
-use super::message::{Answer, LevelStanding, LimitStatus, Past, Question, Raised, Standing, Status, Tried};
+use super::message::{
+    Answer, LevelStanding, LimitStatus, ListStatus, Overridden, Past, Question, Raised, Standing, Status,
+    Tried,
+};
 use crate::action::wait_text;
 use crate::active::{Shared, lock};
-use crate::config::settings::StoreDriver;
+use crate::condition::Listing;
+use crate::config::settings::{ListSource, StoreDriver};
 use crate::decide::{self, Context, Plan, Planned};
 use crate::key::{shown, unshown};
 use crate::limiter::{Algorithm, Level, Moment, SECOND, Unit};
 use crate::limits::{ActiveLimit, Limits};
 use crate::messages::{Messages, ServiceId};
+use crate::pipeline;
 use crate::protocol::{Attribute, Request};
 use crate::store::{self, Held, Raise, Use};
 
@@ -20,6 +25,8 @@ use crate::store::{self, Held, Raise, Use};
 const MOST: usize = 1000;
 /// Refusals that `explain` shows.
 const REFUSALS: usize = 20;
+/// How long lists are asked for one question.
+const PATIENCE: std::time::Duration = std::time::Duration::from_secs(1);
 /// The longest raise: ten years.
 const LONGEST_RAISE: u64 = 10 * 366 * 86_400;
 
@@ -123,6 +130,7 @@ async fn status(shared: &Shared) -> Answer {
             .collect(),
         messages: number(messages),
         greylist: greylist.as_ref().filter(|_| redis.is_none()).map(|greylist| number(greylist.len())),
+        lists: settings.lists.iter().map(list_status).collect(),
         raises: raised
             .into_iter()
             .map(|raise| Raised {
@@ -135,6 +143,49 @@ async fn status(shared: &Shared) -> Answer {
         recent: number(shared.equipment.recent.lock().unwrap_or_else(PoisonError::into_inner).len()),
     };
     Answer::Status(Box::new(status))
+}
+
+fn list_status(source: &ListSource) -> ListStatus {
+    let number = |number: usize| u64::try_from(number).unwrap_or(u64::MAX);
+    let name = source.name.clone();
+    match &source.content {
+        Listing::Read(list) => {
+            let entries = number(list.load().len());
+            ListStatus { name, driver: "file".to_owned(), entries, ..ListStatus::default() }
+        }
+        Listing::Asked(list) => {
+            let health = list.health();
+            let [listed, unlisted] = health.entries;
+            ListStatus {
+                name,
+                driver: list.settings().origin.driver().to_owned(),
+                entries: number(listed.saturating_add(unlisted)),
+                connected: Some(health.trouble.is_none()),
+                trouble: health.trouble,
+            }
+        }
+    }
+}
+
+fn overridden(limit: &ActiveLimit, key: &[u8]) -> Option<Overridden> {
+    let found = limit.override_of(key)?;
+    Some(Overridden { list: found.list, text: found.text })
+}
+
+/// Asks lists for the rates of keys, those of which too little is known, for a second at most.
+async fn learn(keys: impl Iterator<Item = (&ActiveLimit, &[u8])>) {
+    let began = clock::monotonic_now();
+    for (limit, key) in keys {
+        let now = clock::monotonic_now();
+        if now.saturating_duration_since(began) > PATIENCE {
+            return;
+        }
+        if let Some((list, sought)) = limit.asks(key)
+            && list.is_asked_for(&sought, now)
+        {
+            list.learn(sought).await;
+        }
+    }
 }
 
 fn standing(limit: &ActiveLimit, held: &Held) -> Standing {
@@ -150,6 +201,7 @@ fn standing(limit: &ActiveLimit, held: &Held) -> Standing {
         key: shown(&held.key),
         count: limit.settings.count.word().to_owned(),
         levels: held.levels.iter().enumerate().map(level).collect(),
+        overridden: overridden(limit, &held.key),
     }
 }
 
@@ -170,6 +222,7 @@ async fn top(shared: &Shared, name: Option<&str>, count: usize) -> Answer {
             },
             None => lock(&shared.books).store.top(&limit.rule, count, &at),
         };
+        learn(held.iter().map(|one| (limit, &*one.key))).await;
         for mut one in held {
             // With the levels that hold for this key, not the limit's own.
             if let Some(rule) = limit.rule(&one.key, clock::unix_now())
@@ -303,9 +356,10 @@ async fn raise(shared: &Shared, name: &str, text: &str, hundredths: u32, secs: u
 async fn explain(shared: &Shared, who: &str) -> Answer {
     let at = moment(shared);
     let limits = shared.limits.load_full();
+    let keys: Vec<Vec<u8>> = limits.all.iter().map(|limit| key_of(&limits, limit, who)).collect();
+    learn(limits.all.iter().zip(&keys).map(|(limit, key)| (limit, key.as_slice()))).await;
     let mut standings = Vec::new();
-    for limit in &limits.all {
-        let key = key_of(&limits, limit, who);
+    for (limit, key) in limits.all.iter().zip(keys) {
         let Some(rule) = limit.rule(&key, clock::unix_now()) else { continue };
         let levels = match stands(shared, &rule, &key, &at).await {
             Ok(levels) => levels,
@@ -338,7 +392,9 @@ fn why_not(limits: &Limits, limit: &ActiveLimit, request: &Request<'_>) -> Optio
         return Some(format!("does not apply: {} is empty", fields.join(" or ")));
     }
     if limit.rule(&key, clock::unix_now()).is_none() {
-        return Some(format!("{} is unlimited by an override", shown(&key)));
+        let list = limit.override_of(&key).map(|found| format!("list {}", found.list));
+        let list = list.unwrap_or_else(|| "an override".to_owned());
+        return Some(format!("{} is unlimited by {list}", shown(&key)));
     }
     None
 }
@@ -354,6 +410,7 @@ async fn attempt(shared: &Shared, attributes: &[(String, String)]) -> Answer {
     }
     // As if it were a message of its own.
     request.set(Attribute::Instance, b"explain");
+    pipeline::learn(pipeline::needs(shared, &request)).await;
     let at = moment(shared);
     let limits = shared.limits.load_full();
     let mut messages = Messages::new(std::time::Duration::from_secs(1));
@@ -395,6 +452,7 @@ async fn attempt(shared: &Shared, attributes: &[(String, String)]) -> Answer {
                     key: Some(shown(plan.ask.key(counter))),
                     says: format!("{what}: {} of {} {count} used", outcome.used, outcome.allowed),
                     refuses,
+                    overridden: overridden(limit, plan.ask.key(counter)),
                 }
             }
             None => Tried {
@@ -404,6 +462,7 @@ async fn attempt(shared: &Shared, attributes: &[(String, String)]) -> Answer {
                     format!("counts nothing at {}", request.text(Attribute::ProtocolState))
                 }),
                 refuses: false,
+                overridden: None,
             },
         });
     }

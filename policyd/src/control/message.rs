@@ -107,6 +107,9 @@ pub struct Status {
     pub messages: u64,
     /// Entries of greylisting; absent when it is off or shared.
     pub greylist: Option<u64>,
+    /// The lists.
+    #[serde(default)]
+    pub lists: Vec<ListStatus>,
     /// What is raised.
     pub raises: Vec<Raised>,
     /// Refusals that are remembered for `explain`.
@@ -126,6 +129,21 @@ pub struct LimitStatus {
     pub keys: Option<u64>,
     /// Whether it refuses nothing.
     pub dry_run: bool,
+}
+
+/// A list.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ListStatus {
+    /// Its name.
+    pub name: String,
+    /// `file`, `sql` or `redis`.
+    pub driver: String,
+    /// Its entries; of a database the answers that are remembered.
+    pub entries: u64,
+    /// Of a database: whether it answers.
+    pub connected: Option<bool>,
+    /// Of a database: why it does not answer.
+    pub trouble: Option<String>,
 }
 
 /// What is raised for a key.
@@ -152,6 +170,18 @@ pub struct Standing {
     pub count: String,
     /// Its levels.
     pub levels: Vec<LevelStanding>,
+    /// The list that its rates come from and what it says, where they are not the limit's own.
+    #[serde(rename = "override", default)]
+    pub overridden: Option<Overridden>,
+}
+
+/// Where the rates of a key come from.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Overridden {
+    /// The list.
+    pub list: String,
+    /// What it says.
+    pub text: String,
 }
 
 /// How a key stands at a level.
@@ -225,4 +255,7 @@ pub struct Tried {
     pub says: String,
     /// Whether it refuses.
     pub refuses: bool,
+    /// The list that its rates come from and what it says, where they are not the limit's own.
+    #[serde(rename = "override", default)]
+    pub overridden: Option<Overridden>,
 }

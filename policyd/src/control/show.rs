@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use super::message::{Answer, Standing, Status};
+use super::message::{Answer, Overridden, Standing, Status};
 
 /// A table: columns as wide as they need to be, numbers are the caller's to align.
 fn table(out: &mut String, rows: &[Vec<String>]) {
@@ -86,12 +86,19 @@ pub fn text(answer: &Answer, now: u64) -> String {
             let mut rows = vec![row(&["LIMIT", "KEY", "SAYS"])];
             for one in limits {
                 let key = one.key.as_deref().map_or_else(|| "-".to_owned(), plain);
-                rows.push(vec![one.limit.clone(), key, plain(&one.says)]);
+                let says = plain(&one.says);
+                let from = one.overridden.as_ref().map(origin).unwrap_or_default();
+                rows.push(vec![one.limit.clone(), key, format!("{says}{from}")]);
             }
             table(&mut out, &rows);
         }
     }
     out
+}
+
+/// Where rates come from, as the end of a sentence.
+fn origin(overridden: &Overridden) -> String {
+    format!(" (list {}: {})", plain(&overridden.list), plain(&overridden.text))
 }
 
 fn standings(out: &mut String, held: &[Standing]) {
@@ -102,7 +109,7 @@ fn standings(out: &mut String, held: &[Standing]) {
                 one.limit.clone(),
                 plain(&one.key),
                 format!("{} of {} {}", level.used, level.allowed, one.count),
-                level.rate.clone(),
+                format!("{}{}", level.rate, one.overridden.as_ref().map(origin).unwrap_or_default()),
                 time(level.retry_after),
             ]);
         }
@@ -136,6 +143,19 @@ fn show_status(out: &mut String, status: &Status, now: u64) {
         ]);
     }
     table(out, &rows);
+    if !status.lists.is_empty() {
+        out.push('\n');
+        let mut rows = vec![row(&["LIST", "DRIVER", "ENTRIES", "STATE"])];
+        for list in &status.lists {
+            let state = match (list.connected, &list.trouble) {
+                (Some(false), why) => format!("AWAY: {}", plain(why.as_deref().unwrap_or_default())),
+                (Some(true), _) => "answers".to_owned(),
+                (None, _) => "read".to_owned(),
+            };
+            rows.push(vec![list.name.clone(), list.driver.clone(), list.entries.to_string(), state]);
+        }
+        table(out, &rows);
+    }
     if !status.raises.is_empty() {
         out.push('\n');
         let mut rows = vec![row(&["RAISED", "KEY", "TIMES", "ENDS IN"])];
@@ -165,6 +185,7 @@ mod tests {
             key: "joe@a.example\u{1b}[2J".into(),
             count: "recipients".into(),
             levels: vec![level],
+            overridden: None,
         };
         let text = text(&Answer::Top { held: vec![standing] }, 0);
         let lines: Vec<&str> = text.lines().collect();

@@ -4,7 +4,7 @@ use std::fmt;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use base::log::escaped;
 
@@ -14,6 +14,7 @@ use super::{Attempt, Greylist, Reason, Record, Seen, Subject, Verdict};
 use crate::action::{Action, Values};
 use crate::condition::Condition;
 use crate::config::settings::Greylist as Settings;
+use crate::lookup::needs::{self, Need};
 use crate::protocol::{Attribute, Request, Stage};
 use crate::store::redis::Redis;
 
@@ -137,6 +138,27 @@ impl Service {
     #[must_use]
     pub fn place(&self) -> &Place {
         &self.place
+    }
+
+    /// Whether any of its conditions looks into a list that is asked.
+    #[must_use]
+    pub fn asks_lists(&self) -> bool {
+        self.when.iter().chain(&self.except).any(Condition::is_asked)
+    }
+
+    /// Adds what lists have to be asked before it is known whether a request concerns it.
+    pub fn needs(&self, request: &Request<'_>, now: Instant, needs: &mut Vec<Need>) {
+        if request.stage() != Stage::Rcpt || !request.value(Attribute::SaslUsername).is_empty() {
+            return;
+        }
+        let mut own = Vec::new();
+        if !needs::decided(&self.when, false, request, now, &mut own)
+            && !needs::decided(&self.except, true, request, now, &mut own)
+        {
+            for need in own {
+                needs::add(needs, &need.list, need.sought);
+            }
+        }
     }
 
     /// The subject of a request that it concerns: at RCPT, without a login, by the conditions.

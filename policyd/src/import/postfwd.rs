@@ -138,6 +138,12 @@ fn key(item: &str) -> Option<&'static str> {
     Field::of(item).map(Field::name)
 }
 
+/// A regular expression without the slashes that may stand around it.
+fn without_slashes(pattern: &str) -> &str {
+    let pattern = pattern.strip_prefix('/').unwrap_or(pattern);
+    pattern.strip_suffix('/').unwrap_or(pattern)
+}
+
 /// Items as conditions: alternatives of one name as one condition.
 fn conditions(items: &[Item]) -> Result<Vec<String>, String> {
     let mut out: Vec<String> = Vec::new();
@@ -161,6 +167,15 @@ fn one_condition(field: &str, items: &[&Item]) -> Result<String, String> {
     if rest.iter().any(|item| item.operator != first.operator) {
         return Err(unable(first));
     }
+    if items.iter().any(|item| item.value.is_empty()) {
+        return Err(format!("{} has no value, and postfwd passes over such a rule", first.name));
+    }
+    let in_file = |item: &&&Item| {
+        ["file:", "table:", "lfile:", "ltable:"].iter().any(|word| item.value.starts_with(word))
+    };
+    if let Some(item) = items.iter().find(in_file) {
+        return Err(format!("{} is in {}: write a [[list]] of driver file", item.name, item.value));
+    }
     let values: Vec<&str> = items.iter().map(|item| item.value.as_str()).collect();
     // !!(value) turns one item round.
     let turned = values.first().and_then(|value| value.strip_prefix("!!")).map(str::trim);
@@ -180,6 +195,7 @@ fn one_condition(field: &str, items: &[&Item]) -> Result<String, String> {
         },
         "=" if matches!(field, "size" | "recipient_count" | "encryption_keysize") => Err(unable(first)),
         "=" | "=~" | "~=" | "!~" => {
+            let values: Vec<&str> = values.into_iter().map(without_slashes).collect();
             let pattern = match values.as_slice() {
                 [value] => (*value).to_owned(),
                 values => values.iter().map(|value| format!("(?:{value})")).collect::<Vec<_>>().join("|"),

@@ -101,7 +101,12 @@ fn top(root: &Yaml, draft: &mut Draft) {
     if let Some(mode) = root.value("socket_permission").and_then(Yaml::text)
         && socket.starts_with("unix:")
     {
-        section.raw("socket_mode", &format!("0o{}", mode.trim_start_matches("0o").trim_start_matches('0')));
+        let digits = mode.trim_start_matches("0o").trim_start_matches('0');
+        if digits.bytes().all(|byte| matches!(byte, b'0'..=b'7')) {
+            section.raw("socket_mode", &format!("0o{digits}"));
+        } else {
+            section.note(format!("Not carried over: socket_permission {mode} is no mode."));
+        }
     }
     draft.add(section);
 }

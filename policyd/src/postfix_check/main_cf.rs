@@ -11,9 +11,12 @@ const DEEPEST: usize = 8;
 /// The longest value after expansion.
 const LONGEST: usize = 64 << 10;
 
+/// Postfix' default queue directory.
+const QUEUE: &str = "/var/spool/postfix";
+
 /// Parameters that are asked about, and what holds when they are not set (postconf(5), Postfix 3.7).
 const DEFAULTS: [(&str, &str); 9] = [
-    ("queue_directory", "/var/spool/postfix"),
+    ("queue_directory", QUEUE),
     ("smtpd_delay_reject", "yes"),
     ("smtpd_policy_service_timeout", "100s"),
     ("smtpd_policy_service_default_action", "451 4.3.5 Server configuration problem"),
@@ -107,9 +110,10 @@ impl MainCf {
         out.push_str(rest);
     }
 
-    /// The directory that Postfix' chroot is.
+    /// The directory that Postfix' chroot is. With an empty one Postfix does not start: the default is as good.
     pub(super) fn queue_directory(&self) -> PathBuf {
-        self.raw("queue_directory").map_or_else(PathBuf::new, |value| self.expand(&value.text).into())
+        let text = self.raw("queue_directory").map(|value| self.expand(&value.text));
+        text.filter(|text| !text.trim().is_empty()).map_or_else(|| PathBuf::from(QUEUE), PathBuf::from)
     }
 
     /// The compatibility level's first number.

@@ -118,7 +118,7 @@ impl Checks<'_> {
     fn configuration(&mut self, document: &Document) {
         let path = document.section("").header().source().name().to_owned();
         let Ok(metadata) = fs::metadata(&path) else { return };
-        let is_secret = |(name, secret): (&str, Secret)| name != "url" || holds_password(&secret);
+        let is_secret = |(name, secret): (&str, Secret)| name != "url" || base::sql::holds_password(&secret);
         if document.secrets().any(is_secret) && metadata.permissions().mode() & 0o004 != 0 {
             self.report
                 .warning_anywhere(format!("{path} holds a password, and every local user may read it"))
@@ -239,15 +239,6 @@ impl Checks<'_> {
         }
         true
     }
-}
-
-/// Whether a database's URL holds a password.
-fn holds_password(url: &Secret) -> bool {
-    let text = url.expose_text().unwrap_or("");
-    let (_, rest) = text.split_once("://").unwrap_or(("", text));
-    let authority = rest.split(['/', '?', '#']).next().unwrap_or("");
-    let user = authority.rsplit_once('@').map_or("", |(user, _)| user);
-    user.contains(':') || text.contains("password=")
 }
 
 fn number(text: &str) -> Option<u32> {

@@ -11,6 +11,7 @@ use std::fmt;
 use std::time::Duration;
 
 use base::secret::Secret;
+use base::servers::{Held, Servers};
 use ldap3::Scope;
 use tokio::time::timeout;
 
@@ -18,7 +19,6 @@ use crate::config::settings;
 use crate::fields::Fields;
 use crate::passdb::{Lookup, Unavailable, Verdict};
 use crate::request::Request;
-use crate::servers::{Held, Servers};
 use crate::userdb;
 use crate::variables::Values;
 
@@ -231,9 +231,9 @@ impl Directory {
         let working = async {
             let mut fresh = false;
             // One attempt on a kept connection, one on a fresh one to each server.
-            for _ in 0..=servers.len() {
+            for _ in 0..=servers.count() {
                 let held = servers.take(fresh).await;
-                let mut held = held.map_err(|error| Asked::Unavailable(self.unavailable(&error.detail)))?;
+                let mut held = held.map_err(|error| Asked::Unavailable(self.unavailable(&error)))?;
                 match task.run(&mut held).await {
                     Ok(value) => {
                         held.keep();
@@ -255,7 +255,7 @@ impl Directory {
             // Every server is left alone now: this says why.
             Err(Asked::Unavailable(match servers.take(true).await {
                 Ok(_) => self.unavailable("every connection is lost at once"),
-                Err(error) => self.unavailable(&error.detail),
+                Err(error) => self.unavailable(&error),
             }))
         };
         match timeout(limit, working).await {

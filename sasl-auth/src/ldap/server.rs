@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use base::secret::Secret;
+use base::servers::Connect;
 use ldap3::adapters::{Adapter, EntriesOnly, PagedResults};
 use ldap3::{
     DerefAliases, Ldap, LdapConnAsync, LdapConnSettings, LdapError, LdapResult, ResultEntry, Scope,
@@ -12,7 +13,6 @@ use rustls::ClientConfig;
 
 use super::attributes::Entry;
 use crate::config::settings;
-use crate::servers::Connect;
 use crate::tls;
 
 /// One server, and who is logged in on connections to it.

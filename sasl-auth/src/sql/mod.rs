@@ -1,36 +1,26 @@
 //! Users in an SQL database: SQLite, PostgreSQL, MySQL and MariaDB, asked by Dovecot's query conventions.
 //!
 //! A row's columns `password`, `user`, `username` and `domain` mean what they say, every other column is an
-//! extra field of its name; NULL is absence. `query.rs` says how variables become parameters. The files in
-//! this folder are the only ones that know sqlx.
+//! extra field of its name; NULL is absence. `base::sql` asks, and says how variables become parameters.
 
 mod app_password;
-mod mysql;
-mod postgres;
-mod query;
-mod scan;
-mod server;
-mod sqlite;
 
+use std::borrow::Cow;
 use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use base::log::escaped;
 use base::secret::Secret;
-use tokio::time::timeout;
+use base::sql::{self, Dialect, Named, Query, Statement};
 
 use crate::config::settings;
 use crate::passdb::{Lookup, Unavailable};
 use crate::record::Record;
 use crate::request::Request;
-use crate::servers::Servers;
 use crate::tls;
 use crate::userdb;
-use crate::variables::Values;
-
-use query::Query;
-use server::{Failure, Server, Statement};
+use crate::variables::{Piece, Template, Values, Variable};
 
 /// How long one query may take, connecting included, whatever the caller allows.
 const ASK_LIMIT: Duration = Duration::from_secs(8);
@@ -44,10 +34,36 @@ const LISTED_USERS: usize = 1_000_000;
 /// A database as a passdb or userdb.
 pub struct Database {
     name: String,
-    servers: Servers<Server>,
-    query: Statement,
-    app_passwords: Option<Statement>,
-    iterate: Option<Statement>,
+    database: sql::Database,
+    query: Asked,
+    app_passwords: Option<Asked>,
+    iterate: Option<Asked>,
+}
+
+/// A query, with the statement that it is asked by.
+struct Asked {
+    query: Query<Variable>,
+    statement: Statement,
+}
+
+impl Named for Variable {
+    fn name(&self) -> Cow<'_, str> {
+        Self::name(self)
+    }
+}
+
+impl Asked {
+    fn parse(text: &str, dialect: Dialect) -> Result<Self, String> {
+        let template = Template::parse(text).map_err(|error| error.to_string())?;
+        let piece = |piece: &Piece| match piece {
+            Piece::Literal(text) => sql::Piece::Literal(text.clone()),
+            Piece::Variable(variable) => sql::Piece::Variable(variable.clone()),
+        };
+        let pieces: Vec<sql::Piece<Variable>> = template.pieces().iter().map(piece).collect();
+        let query = Query::parse(&pieces, dialect).map_err(|error| error.to_string())?;
+        let statement = Statement::new(&query);
+        Ok(Self { query, statement })
+    }
 }
 
 impl Database {
@@ -56,44 +72,31 @@ impl Database {
     /// # Errors
     /// What is wrong with a URL or a query, for the admin; without the URL's password.
     pub fn new(settings: &settings::Sql, name: &str) -> Result<Self, String> {
-        let mut servers = Vec::new();
-        for (index, url) in settings.urls.iter().enumerate() {
-            let server = Server::parse(url, settings.tls_ca_file.as_deref());
-            servers.push(server.map_err(|error| format!("url {} {error}", index + 1))?);
-        }
-        let dialect = servers.first().ok_or("no url is given")?.dialect();
-        if servers.iter().any(|server| server.dialect() != dialect) {
-            return Err("the urls are of different kinds of database".into());
-        }
-        if let Some(path) = &settings.tls_ca_file {
+        let connections = usize::try_from(settings.connections).unwrap_or(usize::MAX);
+        let ca_file = settings.tls_ca_file.as_deref();
+        let database = sql::Database::new(&settings.urls, ca_file, connections)?;
+        if let Some(path) = ca_file {
             tls::roots(Some(path)).map_err(|error| format!("tls_ca_file: {error}"))?;
         }
-        let statement = |setting: &str, text: &str| match Query::parse(text, dialect) {
-            Ok(query) => Ok(Statement::new(query)),
-            Err(error) => Err(format!("{setting}: {error}")),
+        let dialect = database.dialect();
+        let asked = |setting: &str, text: &str| {
+            Asked::parse(text, dialect).map_err(|error| format!("{setting}: {error}"))
         };
         let optional = |setting: &str, text: &Option<String>| {
-            text.as_deref().map(|text| statement(setting, text)).transpose()
+            text.as_deref().map(|text| asked(setting, text)).transpose()
         };
-        let connections = usize::try_from(settings.connections).unwrap_or(usize::MAX);
         Ok(Self {
             name: name.to_owned(),
-            query: statement("query", &settings.query)?,
+            query: asked("query", &settings.query)?,
             app_passwords: optional("app_password_query", &settings.app_password_query)?,
             iterate: optional("iterate_query", &settings.iterate_query)?,
-            servers: Servers::new(servers, connections.min(MOST_CONNECTIONS)),
+            database,
         })
     }
 
     /// The files of the SQLite databases among the URLs; those that no path can be read from are left out.
     pub(crate) fn files(urls: &[Secret]) -> Vec<PathBuf> {
-        let text =
-            |url: &Secret| url.expose_text().filter(|url| url.starts_with("sqlite:")).map(str::to_owned);
-        urls.iter()
-            .filter_map(text)
-            .filter_map(|url| sqlite::File::parse(&url).ok())
-            .map(|file| file.path())
-            .collect()
+        sql::Database::files(urls)
     }
 
     /// The entry of `request.user` by `query` and `app_password_query`.
@@ -151,54 +154,19 @@ impl Database {
         if rows.is_empty() { Ok(first) } else { Err(self.unavailable("query returned multiple matches")) }
     }
 
-    /// At most `most` rows. A kept connection that turns out to be dead is replaced by a fresh one once.
     async fn ask(
         &self,
-        statement: &Statement,
+        query: &Asked,
         values: &Values<'_>,
         most: usize,
         limit: Duration,
     ) -> Result<Vec<Record>, Unavailable> {
-        let parameters = statement.query.values(values);
-        let hidden = statement.query.holds_password();
-        let asking = async {
-            let mut fresh = false;
-            // One attempt on a kept connection, one on a fresh one to each server.
-            for _ in 0..=self.servers.len() {
-                let mut held =
-                    self.servers.take(fresh).await.map_err(|error| self.unavailable(&error.detail))?;
-                let Some(connection) = held.connection() else { break };
-                match connection.ask(statement, parameters.clone(), most).await {
-                    Ok(rows) => {
-                        if rows.cut {
-                            held.discard();
-                        } else {
-                            held.keep();
-                        }
-                        return Ok(rows.rows);
-                    }
-                    Err(Failure::Answer(text)) => {
-                        let text = format!("{}: {text}", held.server_name());
-                        held.keep();
-                        return Err(self.unavailable(if hidden { HIDDEN } else { &text }));
-                    }
-                    Err(Failure::Dead(text)) if held.is_fresh() => {
-                        held.lost(if hidden { HIDDEN } else { &text });
-                    }
-                    Err(Failure::Dead(_)) => held.discard(),
-                }
-                fresh = true;
-            }
-            // Every server is left alone now: this says why.
-            Err(match self.servers.take(true).await {
-                Ok(_) => self.unavailable("every connection is lost at once"),
-                Err(error) => self.unavailable(&error.detail),
-            })
-        };
-        match timeout(limit, asking).await {
-            Ok(outcome) => outcome,
-            Err(_) => Err(self.unavailable(&format!("no answer within {} s", limit.as_secs()))),
-        }
+        let parameters = query.query.values(|variable| variable.value(values));
+        let hidden = query.query.variables().any(Variable::is_password);
+        let how = sql::Ask { most, limit, hidden };
+        let rows = self.database.ask(&query.statement, &parameters, how).await;
+        let rows = rows.map_err(|error| self.unavailable(&error))?;
+        Ok(rows.into_iter().map(|row| Record::from(row.into_values())).collect())
     }
 
     fn unavailable(&self, text: &str) -> Unavailable {
@@ -206,15 +174,9 @@ impl Database {
     }
 }
 
-/// What the log gets instead of the server's words when a query has the password in it.
-const HIDDEN: &str = "the query failed; what the server says is not shown, since it may quote the password";
-
-/// More connections than this are a mistake in the configuration.
-const MOST_CONNECTIONS: usize = 1000;
-
 impl fmt::Debug for Database {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Database").field("name", &self.name).field("servers", &self.servers).finish()
+        f.debug_struct("Database").field("name", &self.name).field("database", &self.database).finish()
     }
 }
 

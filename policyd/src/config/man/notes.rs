@@ -76,6 +76,63 @@ In keys, letters are small, extensions (see
 are left out, addresses are networks of
 .BR ipv4_prefix " and " ipv6_prefix ,
 and IPv4 in IPv6 is IPv4. Parts of more than 200 bytes keep their beginning and get a hash.
+.SH "LISTS IN DATABASES"
+A list of driver
+.BR sql " or " redis
+is asked about one value after the other, when a request depends on it: in a condition about the value of the attribute, in overrides
+about the key. All that a request needs is asked at once.
+.P
+.nf
+[[list]]
+name = "vip"
+driver = "sql"
+url = "postgres://policyd:secret@db.a.example/mail"
+query = "SELECT 1 FROM vip WHERE login = '%u'"
+
+[[list]]
+name = "rates"
+driver = "redis"
+servers = ["127.0.0.1:6379"]
+query = "HGET rates %u"
+
+[[limit]]
+name = "per-user"
+key = ["sasl_username"]
+rate = ["100/hour"]
+overrides = "rates"
+except = ["sasl_username in list:vip"]
+.fi
+.P
+Values are bound to the statement, or are one word of the command, whatever is in them; a placeholder may stand with or without quotes.
+They are in small letters, and IPv4 in IPv6 is IPv4. In overrides the parts of a key have commas between them, as in a file, and
+.BI %{ attribute }
+is a part of the key. A value that is empty, no UTF-8 or longer than 1024 bytes is in no list, and is not asked about.
+.P
+A row, or an answer other than 0, means that the value is listed. For overrides the first column that is not NULL is a rate, or several with
+commas between them, or "unlimited"; several rows are several rates. A row of NULLs is no row. Redis has such a text for GET and HGET.
+A text that is no rate is logged with its key, and the limit's own rate holds.
+.P
+An answer holds for
+.B ttl
+(or
+.BR negative_ttl ,
+where the value is not listed): a change in the database is seen after that time at the latest. Several requests that need the same answer
+wait for one question.
+.P
+While the database does not answer within
+.BR deadline ,
+the last answer holds on, for
+.B stale_ttl
+from when it was given. Of a value without one,
+.B unavailable
+says what it counts as in a condition, not listed unless set otherwise; an override does not hold, so that the limit's own rate does.
+This is logged once when it begins and once when it ends, shown by
+.BR "postrider-policyd status" ,
+and counted in the metrics. After three failures in a row requests do not wait any more: every five seconds one of them has the database
+tried again. A service that starts while the database is away starts all the same.
+.P
+A reload asks anew for all answers, and lets them hold until it has others; connections stay. Where anything in the section has changed,
+both begin anew.
 .SH ACTIONS
 An action is one of access(5): DUNNO, REJECT, DEFER, DEFER_IF_PERMIT, 4NN and 5NN with a text, HOLD, DISCARD, REDIRECT, BCC, FILTER,
 PREPEND, WARN, INFO, OK, or "sleep" with seconds. What Postfix would not understand is refused by
@@ -107,7 +164,8 @@ of each key the last 256 are remembered.
 counts recipients that we let pass at RCPT and Postfix then refused: those that are missing at DATA or END-OF-MESSAGE, and all of a message that
 came to nothing; only of messages in which at least
 .B share
-of a hundred were unknown.
+of a hundred were unknown. They are known afterwards only: a key is refused when more than the limit were counted, and one message may go
+beyond it.
 .SH GREYLISTING
 With a section
 .B [greylist]

@@ -1,8 +1,8 @@
-//! Settings of a limit, and of the lists that conditions and overrides look into.
+//! Settings of a limit.
 
 use base::config::toml::{Fallback, Kind, Section};
 
-use super::{DAY_MS, count, driver, setting, time};
+use super::{DAY_MS, count, setting, time};
 
 pub(super) const LIMIT: Section = Section {
     name: "limit",
@@ -115,7 +115,7 @@ pub(super) const LIMIT: Section = Section {
             Kind::Text,
             Fallback::None,
             "The name of a [[list]] with other rates for single keys: a key and its rates (\"100/hour, 500/day\"), or \
-             \"unlimited\".",
+             \"unlimited\". Parts of a key have commas between them.",
         ),
         setting(
             "ipv4_prefix",
@@ -147,30 +147,6 @@ pub(super) const LIMIT: Section = Section {
             Fallback::Value("1000000"),
             "Counters that it may have at a time, against floods of made-up keys. None in use is given up for another: \
              see unavailable in [store].",
-        ),
-    ],
-};
-
-pub(super) const LIST: Section = Section {
-    name: "list",
-    repeated: true,
-    selector: Some("driver"),
-    doc: "A list for conditions (\"sasl_username in list:NAME\") and for overrides. It is read at the start, at a reload and \
-          every refresh; while its source is away the last reading holds.",
-    settings: &[
-        setting("name", Kind::Text, Fallback::Required, "Its name."),
-        setting(
-            "driver",
-            Kind::Word(&["file"]),
-            Fallback::Value("file"),
-            "file: one entry on a line; after white space, the rates of an override. # begins a comment.",
-        ),
-        driver(&["file"], "path", Kind::Path, Fallback::Required, "The file."),
-        setting(
-            "refresh",
-            time(1000, 30 * DAY_MS),
-            Fallback::Value("1min"),
-            "How often it is read again; a file only when it has changed.",
         ),
     ],
 };

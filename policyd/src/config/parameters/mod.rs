@@ -2,6 +2,7 @@
 
 mod greylist;
 mod limit;
+mod list;
 mod notice;
 mod service;
 
@@ -13,7 +14,7 @@ pub static SECTIONS: [Section; 11] = [
     service::SERVER,
     service::STORE,
     limit::LIMIT,
-    limit::LIST,
+    list::LIST,
     greylist::GREYLIST,
     notice::NOTICE,
     service::GEO,

@@ -20,7 +20,7 @@ enum State {
 
 /// What to do with a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Way {
+pub(crate) enum Way {
     /// Ask the store.
     Ask,
     /// Do without it.
@@ -31,15 +31,15 @@ pub(super) enum Way {
 
 /// The breaker.
 #[derive(Debug)]
-pub(super) struct Breaker(State);
+pub(crate) struct Breaker(State);
 
 impl Breaker {
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self(State::Closed(0))
     }
 
     /// What to do at `now`.
-    pub(super) fn way(&mut self, now: Instant) -> Way {
+    pub(crate) fn way(&mut self, now: Instant) -> Way {
         match self.0 {
             State::Closed(_) => Way::Ask,
             State::Open(until) if now >= until => {
@@ -51,14 +51,14 @@ impl Breaker {
     }
 
     /// The store has answered.
-    pub(super) fn succeeded(&mut self) {
+    pub(crate) fn succeeded(&mut self) {
         if let State::Closed(_) = self.0 {
             self.0 = State::Closed(0);
         }
     }
 
     /// The store has not answered in time. True when this has opened it.
-    pub(super) fn failed(&mut self, now: Instant) -> bool {
+    pub(crate) fn failed(&mut self, now: Instant) -> bool {
         let State::Closed(failures) = self.0 else { return false };
         if failures + 1 < FAILURES {
             self.0 = State::Closed(failures + 1);
@@ -74,12 +74,12 @@ impl Breaker {
     }
 
     /// The probe is over.
-    pub(super) fn probed(&mut self, well: bool, now: Instant) {
+    pub(crate) fn probed(&mut self, well: bool, now: Instant) {
         self.0 = if well { State::Closed(0) } else { State::Open(now + OPEN) };
     }
 
     /// Whether the store is asked.
-    pub(super) fn is_closed(&self) -> bool {
+    pub(crate) fn is_closed(&self) -> bool {
         matches!(self.0, State::Closed(_))
     }
 }

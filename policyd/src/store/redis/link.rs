@@ -61,7 +61,7 @@ enum Connection {
 }
 
 /// A connection that is made when it is needed, and made anew when it is broken.
-pub(super) struct Link {
+pub(crate) struct Link {
     servers: Servers,
     certificates: TlsCertificates,
     current: Mutex<Option<Connection>>,
@@ -92,7 +92,7 @@ impl Link {
     ///
     /// # Errors
     /// The CA certificates cannot be read, or an address is none.
-    pub(super) fn new(servers: Servers) -> Result<Self, String> {
+    pub(crate) fn new(servers: Servers) -> Result<Self, String> {
         // The crate takes the process' provider of cryptography; where one is set already, that one is fine.
         let _set_already = rustls::crypto::aws_lc_rs::default_provider().install_default();
         let root_cert = servers.ca_file.as_deref().map(certificates).transpose()?;
@@ -125,7 +125,7 @@ impl Link {
     }
 
     /// Sends one command.
-    pub(super) async fn ask(&self, command: &Cmd) -> Result<Value, String> {
+    pub(crate) async fn ask(&self, command: &Cmd) -> Result<Value, String> {
         self.send(command).await.map_err(|error| said(&error))
     }
 
@@ -165,7 +165,7 @@ impl Link {
     }
 
     /// Drops the connection: the next question makes a new one.
-    pub(super) fn broken(&self) {
+    pub(crate) fn broken(&self) {
         *self.current() = None;
     }
 

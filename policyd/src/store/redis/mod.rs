@@ -22,8 +22,9 @@ use tokio::time::timeout;
 use crate::limiter::{Moment, Nanos};
 use crate::store::{Answer, Ask, Charge, Raise, Unavailable, judge};
 use away::Away;
-use breaker::{Breaker, Way};
-use link::{Link, Loaded};
+pub(crate) use breaker::{Breaker, Way};
+pub(crate) use link::Link;
+use link::Loaded;
 pub use link::{Servers, Topology, check_address};
 use script::{Call, Decided, Done};
 

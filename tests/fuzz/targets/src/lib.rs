@@ -14,7 +14,7 @@ mod packets;
 mod policyd;
 mod sieve;
 
-pub use self::policyd::{policy_configuration, policy_requests, policy_state};
+pub use self::policyd::{policy_configuration, policy_import, policy_requests, policy_state, postfix_check};
 pub use auth::{auth_configuration, auth_session, mechanism, passwd_file, stored_password, token, variables};
 pub use configuration::configuration;
 pub use data_set::data_set;
@@ -56,6 +56,8 @@ pub const TARGETS: &[Target] = &[
     ("policy_requests", policy_requests),
     ("policy_configuration", policy_configuration),
     ("policy_state", policy_state),
+    ("policy_import", policy_import),
+    ("postfix_check", postfix_check),
 ];
 
 /// The first byte, which chooses among variants, and the rest.

@@ -1,11 +1,16 @@
-//! What policyd reads: requests, the configuration, counters' states.
+//! What policyd reads: requests, the configuration, queries, counters' states, other programs' configurations.
 
 use std::ops::ControlFlow;
+use std::time::Duration;
 
 use base::config::Source;
-use policyd::key::{Form, Key, Prefixes};
+use base::service::listen::Address;
+use base::sql::{Dialect, Query, Statement};
+use policyd::key::{Field, Form, Key, Prefixes};
 use policyd::limiter::{Algorithm, Bounds, Level, Moment, SECOND, Unit};
 use policyd::list::List;
+use policyd::lookup::template::Template;
+use policyd::postfix_check::Ours;
 use policyd::protocol::{Attribute, Request, Requests, reply};
 
 use crate::choice;
@@ -69,6 +74,68 @@ pub fn policy_configuration(bytes: &[u8]) {
     assert_eq!(loaded.settings.is_none(), loaded.report.has_errors());
     let list = List::parse(&text);
     let _found = list.has(bytes, true) || list.has(bytes, false);
+    query(&text);
+}
+
+/// What a list is asked: in each dialect every placeholder is a value, and none is part of the statement.
+fn query(text: &str) {
+    let Ok(template) = Template::parse(text) else { return };
+    let mut request = Request::default();
+    request.set(Attribute::Sender, b"o'brien\\\"; -- @a.example");
+    let sought = template.of_request(Field::of("sender").unwrap(), &request);
+    for dialect in [Dialect::Sqlite, Dialect::Postgres, Dialect::MySql] {
+        let Ok(query) = Query::parse(template.pieces(), dialect) else { continue };
+        if let Some(sought) = &sought {
+            let values = query.values(|variable| template.value(*variable, sought).to_owned());
+            assert!(values.len() <= text.len());
+        }
+        let _statement = Statement::new(&query);
+    }
+}
+
+/// Another program's configuration: what comes out is taken by our own reading, and all its lines can be printed.
+pub fn policy_import(bytes: &[u8]) {
+    let (which, bytes) = choice(bytes);
+    let text = String::from_utf8_lossy(bytes);
+    let imported = match which % 2 {
+        0 => policyd::import::postfwd(&text),
+        _ => policyd::import::policyd_rate_limit(&text),
+    };
+    match imported {
+        Ok(toml) => {
+            let loaded = policyd::config::load(&Source::new("imported", toml.as_str()));
+            assert!(loaded.settings.is_some(), "{}\n{toml}", loaded.report);
+            assert!(!toml.contains(|c: char| c.is_control() && c != '\n'), "{toml:?}");
+        }
+        Err(why) => crate::assert_printable(&why.to_string()),
+    }
+}
+
+/// What `postconf -n` says, and behind a line `==MASTER==` what `postconf -M` says: never a panic, findings that can be
+/// printed.
+pub fn postfix_check(bytes: &[u8]) {
+    let text = String::from_utf8_lossy(bytes);
+    let (main, master) = text.split_once("==MASTER==\n").unwrap_or((&text, ""));
+    let (main, master) = (Source::new("postconf -n", main), Source::new("postconf -M", master));
+    let names = |name: &str| vec![name.to_owned()];
+    for listen in [
+        Address::Unix("/var/spool/postfix/private/policy".into()),
+        Address::Inet { host: Some("127.0.0.1".to_owned()), port: 10040, only_v6: false },
+    ] {
+        let ours = Ours {
+            listen: vec![listen],
+            reply_within: Duration::from_millis(100),
+            by_login: names("login"),
+            by_recipient: names("recipient"),
+            by_bytes: names("bytes"),
+            at_rcpt: names("rcpt"),
+            at_data: names("data"),
+            at_end: names("end"),
+            greylisting: true,
+        };
+        crate::assert_printable(&policyd::postfix_check::check(&main, &master, &ours).to_string());
+    }
+    assert!(!policyd::postfix_check::queue_directory(&main).as_os_str().is_empty());
 }
 
 /// The state of a counter, as a damaged file may have it: arithmetic of any numbers.

@@ -142,6 +142,16 @@ fn policy_state() {
     run("policy_state", 40_000);
 }
 
+#[test]
+fn policy_import() {
+    run("policy_import", 1_000);
+}
+
+#[test]
+fn postfix_check() {
+    run("postfix_check", 5_000);
+}
+
 /// Every target has a test above and seeds in its folder, and no folder is left over.
 #[test]
 fn each_target_has_seeds() {

@@ -8,8 +8,8 @@ use futures_util::StreamExt as _;
 use sqlx::mysql::{MySqlConnectOptions, MySqlConnection, MySqlRow, MySqlSslMode};
 use sqlx::{AssertSqlSafe, Column as _, ConnectOptions as _, Row as _, TypeInfo as _, ValueRef as _};
 
+use super::Row;
 use super::server::{Failure, Rows, TlsFiles, connect_text, failure, system_ca_file};
-use crate::record::Record;
 
 /// The parameters that a URL may have.
 pub(super) const URL_KEYS: &[&str] = &[
@@ -101,7 +101,7 @@ impl Connection {
                 Err(error) if beyond_ascii && is_foreign_character(&error) => return Ok(rows),
                 Err(error) => return Err(failure(&error, is_lost)),
             };
-            rows.rows.push(record(&row).map_err(Failure::Answer)?);
+            rows.rows.push(read(&row).map_err(Failure::Answer)?);
             if rows.rows.len() >= most {
                 rows.cut = true;
                 break;
@@ -128,17 +128,17 @@ fn is_lost(code: &str) -> bool {
 }
 
 /// The values as the text protocol would give them.
-fn record(row: &MySqlRow) -> Result<Record, String> {
-    let mut record = Record::default();
+fn read(row: &MySqlRow) -> Result<Row, String> {
+    let mut found = Row::default();
     for column in row.columns() {
         let at = column.ordinal();
         let is_null = row.try_get_raw(at).map_err(|error| error.to_string())?.is_null();
         if !is_null {
             let value = text(row, at, column.type_info().name());
-            record.push(column.name(), value.map_err(|error| error.to_string())?);
+            found.push(column.name(), value.map_err(|error| error.to_string())?);
         }
     }
-    Ok(record)
+    Ok(found)
 }
 
 fn text(row: &MySqlRow, at: usize, kind: &str) -> Result<Vec<u8>, sqlx::Error> {

@@ -1,21 +1,20 @@
 //! Connections to one of several servers: made when needed, kept, bounded in number, replaced when dead.
 //!
 //! The first server that answers is used, in the order of the configuration. A server that cannot be reached
-//! is left alone for [`BACK_OFF`], so that logins fail at once, or go to the next server, instead of each
+//! is left alone for a second, so that look-ups fail at once, or go to the next server, instead of each
 //! waiting for the same dead machine. While a later server stands in, the earlier one is tried again in the
-//! background; it gets the next login as soon as it is back.
+//! background; it gets the next look-up as soon as it is back.
 
 use std::fmt;
 use std::future::Future;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use base::clock::monotonic_now;
-use base::log::escaped;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 
-use crate::passdb::Unavailable;
+use crate::clock::monotonic_now;
+use crate::log::escaped;
 
 /// How long a server that could not be reached is left alone.
 const BACK_OFF: Duration = Duration::from_secs(1);
@@ -27,7 +26,7 @@ const BUSY_TIMEOUT: Duration = Duration::from_secs(3);
 const KEPT_IDLE: Duration = Duration::from_secs(300);
 
 /// A server that connections can be made to.
-pub(crate) trait Connect: Send + Sync + 'static {
+pub trait Connect: Send + Sync + 'static {
     /// An open connection.
     type Connection: Send + 'static;
 
@@ -42,7 +41,7 @@ pub(crate) trait Connect: Send + Sync + 'static {
 }
 
 /// The servers of one database.
-pub(crate) struct Servers<C: Connect> {
+pub struct Servers<C: Connect> {
     hosts: Vec<Arc<Host<C>>>,
     permits: Arc<Semaphore>,
     connections: usize,
@@ -72,7 +71,7 @@ enum Choice<T> {
 
 /// A connection in use. Dropped without [`Self::keep`] or [`Self::discard`] it counts as stuck: it is closed,
 /// and so are the idle ones beside it.
-pub(crate) struct Held<C: Connect> {
+pub struct Held<C: Connect> {
     host: Arc<Host<C>>,
     connection: Option<C::Connection>,
     /// Whether it was made for this look-up, so that a failure of it is the server's.
@@ -82,14 +81,15 @@ pub(crate) struct Held<C: Connect> {
 
 impl<C: Connect> Servers<C> {
     /// Servers in order of preference, with at most `connections` (at least 1) in use at a time.
-    pub(crate) fn new(servers: impl IntoIterator<Item = C>, connections: usize) -> Self {
+    pub fn new(servers: impl IntoIterator<Item = C>, connections: usize) -> Self {
         let connections = connections.max(1);
         let hosts = servers.into_iter().map(|server| Arc::new(Host::new(server))).collect();
         Self { hosts, permits: Arc::new(Semaphore::new(connections)), connections }
     }
 
     /// How many servers there are.
-    pub(crate) fn len(&self) -> usize {
+    #[must_use]
+    pub fn count(&self) -> usize {
         self.hosts.len()
     }
 
@@ -97,10 +97,10 @@ impl<C: Connect> Servers<C> {
     ///
     /// # Errors
     /// No server can be reached, or all connections stay busy; with what each server said.
-    pub(crate) async fn take(&self, fresh: bool) -> Result<Held<C>, Unavailable> {
+    pub async fn take(&self, fresh: bool) -> Result<Held<C>, String> {
         let Ok(Ok(permit)) = timeout(BUSY_TIMEOUT, Arc::clone(&self.permits).acquire_owned()).await else {
             let text = format!("all {} connections are busy; see `connections`", self.connections);
-            return Err(Unavailable::new(text));
+            return Err(text);
         };
         let mut reasons = Vec::new();
         for (index, host) in self.hosts.iter().enumerate() {
@@ -125,7 +125,7 @@ impl<C: Connect> Servers<C> {
             };
             reasons.push(format!("{}: {reason}", host.server.name()));
         }
-        Err(Unavailable::new(reasons.join("; ")))
+        Err(reasons.join("; "))
     }
 }
 
@@ -219,36 +219,36 @@ impl<C: Connect> Held<C> {
     }
 
     /// The connection; `None` never, as long as it is held.
-    pub(crate) fn connection(&mut self) -> Option<&mut C::Connection> {
+    pub fn connection(&mut self) -> Option<&mut C::Connection> {
         self.connection.as_mut()
     }
 
     /// Whether it was made just now.
-    pub(crate) fn is_fresh(&self) -> bool {
+    pub fn is_fresh(&self) -> bool {
         self.fresh
     }
 
     /// The server's name for the log.
-    pub(crate) fn server_name(&self) -> String {
+    pub fn server_name(&self) -> String {
         self.host.server.name()
     }
 
     /// Gives it back for others.
-    pub(crate) fn keep(mut self) {
+    pub fn keep(mut self) {
         if let Some(connection) = self.connection.take() {
             self.host.state().idle.push((connection, monotonic_now()));
         }
     }
 
     /// Closes it, and leaves the server alone for a while: it takes connections and then drops them.
-    pub(crate) fn lost(mut self, reason: &str) {
+    pub fn lost(mut self, reason: &str) {
         self.connection = None;
         self.host.state().idle.clear();
         self.host.note(Some(reason));
     }
 
     /// Closes it; the server and its other connections are all right.
-    pub(crate) fn discard(mut self) {
+    pub fn discard(mut self) {
         self.connection = None;
     }
 }
@@ -324,7 +324,7 @@ mod tests {
         let servers = Servers::new([server], 2);
         for _ in 0..50 {
             let Err(error) = servers.take(false).await else { panic!("connected") };
-            assert_eq!(error.detail, "a: refused");
+            assert_eq!(error, "a: refused");
         }
         assert_eq!(attempts.load(Ordering::SeqCst), 1);
         up.store(true, Ordering::SeqCst);

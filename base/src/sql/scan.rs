@@ -3,17 +3,19 @@
 //! Sources: PostgreSQL manual §4.1 (lexical structure), MySQL manual §9.1.1, §9.2, §9.7, SQLite
 //! "SQL keywords", "literal values" and tokenize.c's rules for comments.
 
-use super::query::{Dialect, Part, QueryError};
-use crate::variables::{Piece, Variable};
+use super::query::{Dialect, Named, Part, Piece, QueryError};
 
 /// One character of the text, or a variable in it.
-enum Item<'a> {
+enum Item<'a, V> {
     Char(char),
-    Variable(&'a Variable),
+    Variable(&'a V),
 }
 
+/// The text of a statement, and what its parameters are made of.
+pub(super) type Scanned<V> = (Vec<Part>, Vec<Vec<Piece<V>>>);
+
 /// Splits a template into the text that stays and the parameters that come between.
-pub(super) fn scan(pieces: &[Piece], dialect: Dialect) -> Result<(Vec<Part>, Vec<Vec<Piece>>), QueryError> {
+pub(super) fn scan<V: Named>(pieces: &[Piece<V>], dialect: Dialect) -> Result<Scanned<V>, QueryError> {
     let mut items = Vec::new();
     for piece in pieces {
         match piece {
@@ -28,27 +30,30 @@ pub(super) fn scan(pieces: &[Piece], dialect: Dialect) -> Result<(Vec<Part>, Vec
     Ok((scanner.parts, scanner.parameters))
 }
 
-struct Scanner<'a> {
-    items: &'a [Item<'a>],
+struct Scanner<'a, V> {
+    items: &'a [Item<'a, V>],
     at: usize,
     dialect: Dialect,
     /// Text since the last parameter.
     sql: String,
     parts: Vec<Part>,
-    parameters: Vec<Vec<Piece>>,
+    parameters: Vec<Vec<Piece<V>>>,
 }
 
 /// What a stretch of literal text is made into while its end is looked for.
-#[derive(Default)]
-struct Literal {
+struct Literal<V> {
     /// As written, quotes included.
     source: String,
     /// What it means, with the variables.
-    value: Vec<Piece>,
+    value: Vec<Piece<V>>,
     has_variables: bool,
 }
 
-impl Literal {
+impl<V: Named> Literal<V> {
+    fn new(source: String) -> Self {
+        Self { source, value: Vec::new(), has_variables: false }
+    }
+
     fn character(&mut self, character: char) {
         if let Some(Piece::Literal(text)) = self.value.last_mut() {
             text.push(character);
@@ -57,13 +62,13 @@ impl Literal {
         }
     }
 
-    fn variable(&mut self, variable: &Variable) {
+    fn variable(&mut self, variable: &V) {
         self.value.push(Piece::Variable(variable.clone()));
         self.has_variables = true;
     }
 }
 
-impl Scanner<'_> {
+impl<V: Named> Scanner<'_, V> {
     fn statement(&mut self) -> Result<(), QueryError> {
         while let Some(item) = self.items.get(self.at) {
             let character = match item {
@@ -140,13 +145,13 @@ impl Scanner<'_> {
         }
     }
 
-    fn parameter(&mut self, pieces: Vec<Piece>) {
+    fn parameter(&mut self, pieces: Vec<Piece<V>>) {
         self.flush();
         self.parts.push(Part::Parameter);
         self.parameters.push(pieces);
     }
 
-    fn bare_variable(&mut self, variable: &Variable) -> Result<(), QueryError> {
+    fn bare_variable(&mut self, variable: &V) -> Result<(), QueryError> {
         let joins = |character| is_identifier(character) || matches!(character, '.' | '@' | ':' | '`' | '"');
         let before = self.after_parameter()
             || self.sql.chars().next_back().is_some_and(|last| joins(last) && !self.sql.ends_with("::"));
@@ -158,7 +163,7 @@ impl Scanner<'_> {
             None => false,
         };
         if before || after {
-            return Err(in_place(variable, "outside quotes and joined to other text"));
+            return Err(in_place::<V>(variable, "outside quotes and joined to other text"));
         }
         self.parameter(vec![Piece::Variable(variable.clone())]);
         self.at += 1;
@@ -170,7 +175,7 @@ impl Scanner<'_> {
         let prefix = self.prefix();
         let escape_string = self.dialect == Dialect::Postgres && prefix.eq_ignore_ascii_case("e");
         let backslashes = self.dialect == Dialect::MySql || escape_string;
-        let mut literal = Literal { source: quote.to_string(), ..Literal::default() };
+        let mut literal = Literal::<V>::new(quote.to_string());
         self.at += 1;
         loop {
             match self.items.get(self.at) {
@@ -217,11 +222,11 @@ impl Scanner<'_> {
     }
 
     /// An escape sequence; `self.at` is at its backslash, and at its last character afterwards.
-    fn escape(&mut self, literal: &mut Literal) -> Result<(), QueryError> {
+    fn escape(&mut self, literal: &mut Literal<V>) -> Result<(), QueryError> {
         let mysql = self.dialect == Dialect::MySql;
         let escaped = match self.items.get(self.at + 1) {
             None => return Err(QueryError::Open("a string literal")),
-            Some(Item::Variable(variable)) => return Err(in_place(variable, "after a backslash")),
+            Some(Item::Variable(variable)) => return Err(in_place::<V>(variable, "after a backslash")),
             Some(Item::Char(character)) => *character,
         };
         literal.source.extend(['\\', escaped]);
@@ -249,7 +254,7 @@ impl Scanner<'_> {
     }
 
     /// A character by its number: up to `most` more digits after those in `digits`.
-    fn code(&mut self, literal: &mut Literal, name: char, radix: u32, most: usize, mut digits: String) {
+    fn code(&mut self, literal: &mut Literal<V>, name: char, radix: u32, most: usize, mut digits: String) {
         for _ in 0..most {
             let Some(digit) = self.char_at(1).filter(|digit| digit.is_digit(radix)) else { break };
             digits.push(digit);
@@ -282,7 +287,7 @@ impl Scanner<'_> {
         loop {
             match self.items.get(self.at) {
                 None => return Err(QueryError::Open(what)),
-                Some(Item::Variable(variable)) => return Err(in_place(variable, place)),
+                Some(Item::Variable(variable)) => return Err(in_place::<V>(variable, place)),
                 Some(Item::Char(own)) => {
                     self.sql.push(*own);
                     self.at += 1;
@@ -308,7 +313,7 @@ impl Scanner<'_> {
     fn line_comment(&mut self) -> Result<(), QueryError> {
         while let Some(item) = self.items.get(self.at) {
             match item {
-                Item::Variable(variable) => return Err(in_place(variable, "within a comment")),
+                Item::Variable(variable) => return Err(in_place::<V>(variable, "within a comment")),
                 Item::Char(own) => {
                     self.sql.push(*own);
                     self.at += 1;
@@ -327,7 +332,9 @@ impl Scanner<'_> {
         loop {
             match (self.items.get(self.at), self.char_at(1)) {
                 (None, _) => return Err(QueryError::Open("a comment")),
-                (Some(Item::Variable(variable)), _) => return Err(in_place(variable, "within a comment")),
+                (Some(Item::Variable(variable)), _) => {
+                    return Err(in_place::<V>(variable, "within a comment"));
+                }
                 (Some(Item::Char('/')), Some('*')) if depth == 0 || self.dialect == Dialect::Postgres => {
                     self.sql.push_str("/*");
                     self.at += 2;
@@ -366,7 +373,7 @@ impl Scanner<'_> {
             }
         };
         let tag: Vec<char> = tag.chars().collect();
-        let mut literal = Literal { source: tag.iter().collect(), ..Literal::default() };
+        let mut literal = Literal::<V>::new(tag.iter().collect());
         self.at += tag.len();
         loop {
             let closes = tag.iter().enumerate().all(|(ahead, own)| self.char_at(ahead) == Some(*own));
@@ -403,11 +410,11 @@ fn is_identifier(character: char) -> bool {
     character.is_alphanumeric() || matches!(character, '_' | '$') || !character.is_ascii()
 }
 
-fn in_place(variable: &Variable, place: &'static str) -> QueryError {
+fn in_place<V: Named>(variable: &V, place: &'static str) -> QueryError {
     QueryError::Variable { name: variable.name().into_owned(), place }
 }
 
-fn first_variable(pieces: &[Piece], place: &'static str) -> QueryError {
+fn first_variable<V: Named>(pieces: &[Piece<V>], place: &'static str) -> QueryError {
     let name = pieces.iter().find_map(|piece| match piece {
         Piece::Variable(variable) => Some(variable.name().into_owned()),
         Piece::Literal(_) => None,

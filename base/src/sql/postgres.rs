@@ -12,9 +12,9 @@ use sqlx::{
     SqlSafeStr as _, Statement as _, ValueRef as _,
 };
 
-use super::query::Query;
+use super::Row;
+use super::query::Text;
 use super::server::{Failure, Rows, Statement, TlsFiles, connect_text, failure, system_ca_file};
-use crate::record::Record;
 
 /// The parameters that a URL may have.
 pub(super) const URL_KEYS: &[&str] = &[
@@ -148,7 +148,7 @@ impl Connection {
                 Err(error) if plan.converts && is_impossible_value(&error) => return Ok(rows),
                 Err(error) => return Err(error),
             };
-            rows.rows.push(record(&row, plan)?);
+            rows.rows.push(read(&row, plan)?);
             if rows.rows.len() >= most {
                 rows.cut = true;
                 break;
@@ -164,7 +164,7 @@ impl Connection {
     /// is first asked about the statement with parameters of unknown type, which it resolves as it does
     /// literals; then a parameter of another type than text is converted from text explicitly. Likewise a
     /// column of a type that we do not read is given out as text by the server, as Dovecot would see it.
-    async fn plan(&mut self, query: &Query) -> Result<Plan, sqlx::Error> {
+    async fn plan(&mut self, query: &Text) -> Result<Plan, sqlx::Error> {
         let mut types: Vec<Option<String>> = vec![None; query.parameters()];
         let mut described = loop {
             match self.0.prepare(AssertSqlSafe(statement(query, &types)).into_sql_str()).await {
@@ -213,7 +213,7 @@ impl Connection {
 }
 
 /// The statement with `$1`, or a conversion of it where a type is given.
-fn statement(query: &Query, types: &[Option<String>]) -> String {
+fn statement(query: &Text, types: &[Option<String>]) -> String {
     query.sql(|index| {
         let number = index + 1;
         match types.get(index).and_then(Option::as_deref) {
@@ -294,16 +294,16 @@ fn is_lost(code: &str) -> bool {
 }
 
 /// The values as the text protocol would give them.
-fn record(row: &PgRow, plan: &Plan) -> Result<Record, sqlx::Error> {
-    let mut record = Record::default();
+fn read(row: &PgRow, plan: &Plan) -> Result<Row, sqlx::Error> {
+    let mut found = Row::default();
     for (column, name) in row.columns().iter().zip(&plan.columns) {
         let value = row.try_get_raw(column.ordinal())?;
         if !value.is_null() {
             let kind = column.type_info().oid().map_or(TEXT, |oid| oid.0);
-            record.push(name, text(kind, value.as_bytes().map_err(sqlx::Error::Decode)?));
+            found.push(name, text(kind, value.as_bytes().map_err(sqlx::Error::Decode)?));
         }
     }
-    Ok(record)
+    Ok(found)
 }
 
 /// A value in binary form.

@@ -10,8 +10,8 @@ use futures_util::StreamExt as _;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection, SqliteRow, SqliteValueRef};
 use sqlx::{AssertSqlSafe, Column as _, ConnectOptions as _, Decode, Row as _, TypeInfo as _, ValueRef as _};
 
+use super::Row;
 use super::server::{Failure, Rows, failure};
-use crate::record::Record;
 
 /// How long a look-up waits while somebody writes to the file.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(1);
@@ -95,7 +95,7 @@ impl Connection {
         let mut rows = Rows::default();
         while let Some(row) = stream.next().await {
             let row = row.map_err(|error| failure(&error, is_lost))?;
-            rows.rows.push(record(&row).map_err(Failure::Answer)?);
+            rows.rows.push(read(&row).map_err(Failure::Answer)?);
             if rows.rows.len() >= most {
                 rows.cut = true;
                 break;
@@ -111,15 +111,15 @@ fn is_lost(code: &str) -> bool {
 }
 
 /// The values as sqlite3_column_text would give them.
-fn record(row: &SqliteRow) -> Result<Record, String> {
-    let mut record = Record::default();
+fn read(row: &SqliteRow) -> Result<Row, String> {
+    let mut found = Row::default();
     for column in row.columns() {
         let value = row.try_get_raw(column.ordinal()).map_err(|error| error.to_string())?;
         if !value.is_null() {
-            record.push(column.name(), text(value).map_err(|error| error.to_string())?);
+            found.push(column.name(), text(value).map_err(|error| error.to_string())?);
         }
     }
-    Ok(record)
+    Ok(found)
 }
 
 fn text(value: SqliteValueRef<'_>) -> Result<Vec<u8>, sqlx::error::BoxDynError> {

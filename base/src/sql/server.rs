@@ -3,13 +3,10 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use base::secret::Secret;
-
-use super::query::{Dialect, Query};
-use super::{mysql, postgres, sqlite};
-use crate::record::Record;
+use super::query::{Dialect, Named, Query, Text};
+use super::{Row, mysql, postgres, sqlite};
+use crate::secret::Secret;
 use crate::servers::Connect;
-use crate::tls;
 
 /// One server, or one SQLite file.
 pub(super) enum Server {
@@ -26,8 +23,9 @@ pub(super) enum Connection {
 }
 
 /// A query as it is asked: what stays from one look-up to the next.
-pub(super) struct Statement {
-    pub(super) query: Query,
+#[derive(Debug)]
+pub struct Statement {
+    pub(super) query: Text,
     /// Its text with `?` for each parameter, for SQLite and MySQL.
     pub(super) text: Arc<str>,
     /// What PostgreSQL has said about the types of the query.
@@ -35,7 +33,10 @@ pub(super) struct Statement {
 }
 
 impl Statement {
-    pub(super) fn new(query: Query) -> Self {
+    /// The statement of a query.
+    #[must_use]
+    pub fn new<V: Named>(query: &Query<V>) -> Self {
+        let query = query.text().clone();
         let text = query.sql(|_| "?".to_owned()).into();
         Self { query, text, plan: postgres::PlanCell::default() }
     }
@@ -54,7 +55,7 @@ pub(super) enum Failure {
 /// Rows of a query, with whether there are more than were wanted.
 #[derive(Default)]
 pub(super) struct Rows {
-    pub(super) rows: Vec<Record>,
+    pub(super) rows: Vec<Row>,
     /// The connection still holds rows that nobody has read.
     pub(super) cut: bool,
 }
@@ -203,9 +204,12 @@ fn tls_text(error: &str, ca_file: Option<&Path>) -> String {
     format!("TLS: {error}; checked against {checked}")
 }
 
+/// Where Debian keeps the CA certificates that the system trusts.
+pub const SYSTEM_CA_FILE: &str = "/etc/ssl/certs/ca-certificates.crt";
+
 /// The file of CA certificates to check against when none is configured.
 pub(super) fn system_ca_file() -> Option<PathBuf> {
-    Some(PathBuf::from(tls::SYSTEM_CA_FILE)).filter(|path| path.exists())
+    Some(PathBuf::from(SYSTEM_CA_FILE)).filter(|path| path.exists())
 }
 
 #[cfg(test)]

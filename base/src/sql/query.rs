@@ -1,28 +1,50 @@
-//! Queries as Dovecot's admins write them, made into statements with bound parameters. Pure.
+//! Queries with variables as admins write them, made into statements with bound parameters. Pure.
 //!
 //! `WHERE name = '%n' AND domain = '%d'` becomes `WHERE name = $1 AND domain = $2`. A string literal that
 //! holds variables is one parameter as a whole (`'%n@%d'`), a variable outside quotes is one as well. Values
 //! are never part of the statement's text, so no value can change what the statement says.
 
+use std::borrow::Cow;
 use std::fmt;
 
 use super::scan;
-use crate::variables::{Piece, Template, Values};
 
 /// Whose SQL it is: literals, identifiers, comments and placeholders differ.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Dialect {
+pub enum Dialect {
+    /// SQLite.
     Sqlite,
+    /// PostgreSQL.
     Postgres,
+    /// MySQL and MariaDB.
     MySql,
+}
+
+/// A variable of a query.
+pub trait Named: Clone {
+    /// Its name, for mistakes.
+    fn name(&self) -> Cow<'_, str>;
+}
+
+/// A part of a query as the admin wrote it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Piece<V> {
+    /// Text that stands for itself.
+    Literal(String),
+    /// A variable.
+    Variable(V),
 }
 
 /// A query with its parameters.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Query {
-    parts: Vec<Part>,
-    parameters: Vec<Vec<Piece>>,
+pub struct Query<V> {
+    text: Text,
+    parameters: Vec<Vec<Piece<V>>>,
 }
+
+/// The text of a statement, with the places of its parameters.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Text(Vec<Part>);
 
 /// A part of the statement's text.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -35,9 +57,7 @@ pub(super) enum Part {
 
 /// Why a query cannot be used.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum QueryError {
-    /// The template cannot be read.
-    Template(String),
+pub enum QueryError {
     /// The text holds no statement.
     Empty,
     /// A literal, identifier or comment has no end.
@@ -56,7 +76,6 @@ pub(super) enum QueryError {
 impl fmt::Display for QueryError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Template(text) => f.write_str(text),
             Self::Empty => f.write_str("the query is empty"),
             Self::Open(what) => write!(f, "the query ends within {what}"),
             Self::Variable { name, place } => {
@@ -70,28 +89,57 @@ impl fmt::Display for QueryError {
     }
 }
 
-impl Query {
-    /// Reads `text`, a template with SQL in `dialect`.
+impl<V: Named> Query<V> {
+    /// Reads SQL in `dialect` with variables in it.
     ///
     /// # Errors
-    /// The text is no template, or a variable stands where no value can.
-    pub(super) fn parse(text: &str, dialect: Dialect) -> Result<Self, QueryError> {
-        let template = Template::parse(text).map_err(|error| QueryError::Template(error.to_string()))?;
-        let (mut parts, parameters) = scan::scan(template.pieces(), dialect)?;
+    /// A variable stands where no value can, or the text is no whole statement.
+    pub fn parse(pieces: &[Piece<V>], dialect: Dialect) -> Result<Self, QueryError> {
+        let (mut parts, parameters) = scan::scan(pieces, dialect)?;
         if let Some(Part::Sql(last)) = parts.last_mut() {
             last.truncate(last.trim_end_matches([';', ' ', '\t', '\r', '\n']).len());
         }
         if parts.iter().all(|part| matches!(part, Part::Sql(text) if text.trim().is_empty())) {
             return Err(QueryError::Empty);
         }
-        Ok(Self { parts, parameters })
+        Ok(Self { text: Text(parts), parameters })
     }
 
+    /// The statement's text.
+    pub(super) fn text(&self) -> &Text {
+        &self.text
+    }
+
+    /// The parameters' values, in order; `value` gives what a variable stands for.
+    pub fn values(&self, mut value: impl FnMut(&V) -> String) -> Vec<String> {
+        let mut expand = |pieces: &Vec<Piece<V>>| {
+            let mut text = String::new();
+            for piece in pieces {
+                match piece {
+                    Piece::Literal(literal) => text.push_str(literal),
+                    Piece::Variable(variable) => text.push_str(&value(variable)),
+                }
+            }
+            text
+        };
+        self.parameters.iter().map(&mut expand).collect()
+    }
+
+    /// All variables, in order.
+    pub fn variables(&self) -> impl Iterator<Item = &V> {
+        self.parameters.iter().flatten().filter_map(|piece| match piece {
+            Piece::Literal(_) => None,
+            Piece::Variable(variable) => Some(variable),
+        })
+    }
+}
+
+impl Text {
     /// The statement, with what `placeholder` gives for each parameter (counted from 0).
     pub(super) fn sql(&self, mut placeholder: impl FnMut(usize) -> String) -> String {
         let mut sql = String::new();
         let mut number = 0;
-        for part in &self.parts {
+        for part in &self.0 {
             match part {
                 Part::Sql(text) => sql.push_str(text),
                 Part::Parameter => {
@@ -105,30 +153,7 @@ impl Query {
 
     /// How many parameters there are.
     pub(super) fn parameters(&self) -> usize {
-        self.parameters.len()
-    }
-
-    /// The parameters' values, in order.
-    pub(super) fn values(&self, values: &Values<'_>) -> Vec<String> {
-        let expand = |pieces: &Vec<Piece>| {
-            let mut text = String::new();
-            for piece in pieces {
-                match piece {
-                    Piece::Literal(literal) => text.push_str(literal),
-                    Piece::Variable(variable) => text.push_str(&variable.value(values)),
-                }
-            }
-            text
-        };
-        self.parameters.iter().map(expand).collect()
-    }
-
-    /// Whether the clear-text password is among the values, so that no message of the server may be shown.
-    pub(super) fn holds_password(&self) -> bool {
-        self.parameters
-            .iter()
-            .flatten()
-            .any(|piece| matches!(piece, Piece::Variable(variable) if variable.is_password()))
+        self.0.iter().filter(|part| matches!(part, Part::Parameter)).count()
     }
 }
 
