@@ -49,6 +49,7 @@ pub fn deliver(delivery: &Delivery<'_>, boxes: &Mailboxes, message: &mut Message
         }
     };
     if outcome == Outcome::Delivered {
+        message.delivered();
         let removed = clean::old_files(&boxes.place().inbox, delivery.now);
         if removed > 0 {
             log::info!("{}: {removed} old files removed", boxes.place().inbox.join("tmp").display());
@@ -78,9 +79,9 @@ fn carry_out(
     let mut said = Vec::new();
     let mut added = Vec::new();
     let only = plan.steps.iter().filter(|step| matches!(step, Step::Store(_))).count() == 1;
-    for step in &plan.steps {
+    for (number, step) in plan.steps.iter().enumerate() {
         match step {
-            Step::Store(store) => match place(delivery, boxes, message, store, only, facts) {
+            Step::Store(store) => match place(delivery, boxes, message, (number, store), only, facts) {
                 Ok((folder, placed, size)) => {
                     if placed == Placed::New {
                         added.extend(size);
@@ -134,7 +135,7 @@ fn place(
     delivery: &Delivery<'_>,
     boxes: &Mailboxes,
     message: &mut Message,
-    store: &Store,
+    (number, store): (usize, &Store),
     only: bool,
     facts: &Facts,
 ) -> Result<(Folder, Placed, Added), Outcome> {
@@ -150,7 +151,9 @@ fn place(
     let stored = found.and_then(|folder| {
         let mut copy = match &store.content {
             Some(content) => {
-                let key = [delivery.envelope.recipient.as_bytes(), b"edited"];
+                // Each edited copy has a name of its own in tmp, the same at each attempt.
+                let number = number.to_string();
+                let key = [delivery.envelope.recipient.as_bytes(), b"edited", number.as_bytes()];
                 let mut copy = crate::maildir::Incoming::begin(
                     boxes,
                     b"",
@@ -165,7 +168,12 @@ fn place(
             None => None,
         };
         let bytes = copy.as_ref().map_or(message.size(), Message::size);
-        let Some(size) = room(delivery, boxes, &folder, bytes)? else { return Ok(None) };
+        let Some(size) = room(delivery, boxes, &folder, bytes)? else {
+            // Unless an attempt that was killed has used the room up, for this very message.
+            let stored = copy.as_mut().unwrap_or(message);
+            let is_there = stored.is_there(boxes, &folder, &store.marks, only)?;
+            return Ok(is_there.then_some((folder, Placed::Already, None)));
+        };
         let placed = match &mut copy {
             Some(copy) => copy.place(boxes, &folder, &store.marks, only)?,
             None => message.place(boxes, &folder, &store.marks, only)?,

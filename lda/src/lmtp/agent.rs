@@ -232,12 +232,7 @@ impl DeliveryAgent {
         let known = transaction.recipients.get(owner).and_then(|recipient| recipient.known.as_ref());
         let Some(known) = known else { return Err(Reply::TEMPORARY) };
         match incoming.finish(&boxes) {
-            Ok(mut message) => {
-                if transaction.recipients.iter().filter(|recipient| recipient.known.is_some()).count() > 1 {
-                    message.share();
-                }
-                Ok((Stored { message, owner: known.user.identity.clone() }, owner, failed, trace))
-            }
+            Ok(message) => Ok((Stored { message, owner: known.user.identity.clone() }, owner, failed, trace)),
             Err(error) => {
                 log::warn!("{}: save failed: {error}", self.prefix(&known.user.name));
                 Err(refusal(&error))
@@ -271,14 +266,13 @@ impl DeliveryAgent {
             None => {
                 let first = files.first_mut().ok_or("there is no message")?;
                 let copied = first.message.copy_to(&boxes, trace, &key, settings.save_crlf);
-                let mut message = copied.map_err(|error| format!("save failed: {error}"))?;
-                message.share();
+                let message = copied.map_err(|error| format!("save failed: {error}"))?;
                 files.push(Stored { message, owner: known.user.identity.clone() });
                 files.last_mut()
             }
         };
         let file = file.ok_or("there is no message")?;
-        file.message.next_recipient(&key);
+        file.message.next_recipient(&boxes, &key).map_err(|error| format!("save failed: {error}"))?;
         Ok(pipeline::deliver(&delivery, &boxes, &mut file.message))
     }
 
@@ -332,7 +326,10 @@ impl Agent for DeliveryAgent {
         }
         .fields();
         let key = key(transaction, owner);
-        let incoming = Incoming::begin(&boxes, &trace, &[&key.0, &key.1], settings.save_crlf, now);
+        let mut incoming = Incoming::begin(&boxes, &trace, &[&key.0, &key.1], settings.save_crlf, now);
+        if transaction.recipients.iter().filter(|recipient| recipient.known.is_some()).count() > 1 {
+            incoming = incoming.for_several();
+        }
         self.storing = Some(Storing { incoming, boxes, _identity: identity, owner, failed, trace, now });
         Ok(())
     }
@@ -350,7 +347,7 @@ impl Agent for DeliveryAgent {
         self.storing = None;
     }
 
-    fn deliver(&mut self, transaction: &mut Transaction<Known>, each: &mut dyn FnMut(Reply)) {
+    fn deliver(&mut self, transaction: &mut Transaction<Known>, each: &mut dyn FnMut(Reply) -> bool) {
         let began = clock::monotonic_now();
         let Some(storing) = self.storing.take() else { return };
         let received = storing.now;
@@ -380,7 +377,9 @@ impl Agent for DeliveryAgent {
                     reply(&outcome, mailbox, &transaction.recipient_id(place))
                 }
             };
-            each(answer.clone());
+            if !each(answer.clone()) {
+                files.iter_mut().for_each(|file| file.message.keep_for_another_attempt());
+            }
             replies.push(answer);
         }
         log::debug!("{}: {} bytes, received since {}", self.session, size, received.as_secs());

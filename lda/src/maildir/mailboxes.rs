@@ -177,6 +177,18 @@ impl Mailboxes {
         Ok(made)
     }
 
+    /// Creates what is missing of the INBOX.
+    ///
+    /// # Errors
+    /// The operating system refuses.
+    pub(super) fn create_inbox(&self) -> io::Result<()> {
+        let created = self.inbox().and_then(|inbox| self.create(&inbox));
+        created.map(drop).map_err(|error| match error {
+            StoreError::Io { error, .. } => error,
+            other => io::Error::other(other.to_string()),
+        })
+    }
+
     /// Adds a folder to the subscriptions, unless it stands there.
     ///
     /// # Errors

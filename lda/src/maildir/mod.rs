@@ -1,5 +1,6 @@
 //! Maildir on disk: a message is begun in `tmp`, finished (fsync), and placed into folders (link, fsync of the directory).
 
+mod attempt;
 pub mod clean;
 pub mod folder;
 pub mod incoming;
