@@ -3,36 +3,16 @@
 use std::collections::BTreeMap;
 use std::process::Command;
 
-use crate::lab::{Lab, message, program, run, said};
+use harness::faults::FAULTS;
 
-/// How system calls fail: the calls as strace names them, and the errors that they may give.
-const FAULTS: [(&str, &[&str]); 9] = [
-    ("write", &["EIO", "ENOSPC", "EDQUOT", "EINTR"]),
-    ("fsync", &["EIO", "ENOSPC", "EDQUOT", "EINTR"]),
-    ("linkat", &["EIO", "ENOSPC", "EDQUOT", "EMLINK", "EXDEV", "EPERM"]),
-    ("openat", &["EIO", "ENOSPC", "EMFILE", "EINTR", "EACCES"]),
-    ("rename", &["EIO", "ENOSPC"]),
-    ("unlink", &["EIO", "EROFS"]),
-    ("mkdir", &["EIO", "ENOSPC", "EDQUOT"]),
-    ("read", &["EIO", "EINTR"]),
-    ("statx", &["EIO", "EACCES"]),
-];
+use crate::lab::{Lab, message, program, run, said};
 
 /// How often each call occurs in a delivery that goes well.
 fn occurrences(lab: &Lab, arguments: &[&str], message: &[u8]) -> BTreeMap<String, usize> {
     let trace = lab.scratch.file("trace");
     let output = run(&mut strace(lab, &["-o", &trace.display().to_string()], arguments), message);
     assert_eq!(output.status.code(), Some(0), "{}", said(&output));
-    let mut counted = BTreeMap::new();
-    for line in std::fs::read_to_string(&trace).unwrap().lines() {
-        let call = line
-            .split('(')
-            .next()
-            .unwrap_or_default()
-            .trim_start_matches(|letter: char| letter.is_ascii_digit() || letter == ' ');
-        *counted.entry(call.to_owned()).or_insert(0) += 1;
-    }
-    counted
+    harness::faults::occurrences(&trace, None)
 }
 
 fn strace(lab: &Lab, options: &[&str], arguments: &[&str]) -> Command {

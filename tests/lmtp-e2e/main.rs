@@ -5,6 +5,9 @@
 
 mod bounds;
 mod delivery;
+mod disk;
+mod faults;
+mod imap;
 mod kills;
 mod postfix;
 mod service;

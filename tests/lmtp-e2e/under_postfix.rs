@@ -24,9 +24,9 @@ fn killed_under_postfix() {
     // The third mailbox has another owner, and gets a file of its own.
     let conf = LmtpConf::new().user(USERS[0]).user(USERS[1]).user_as(USERS[2], 33, "");
     let mut server = LmtpServer::start_by_socket(&scratch, "lmtp", &conf);
-    let builder = USERS.iter().fold(Postfix::build(&scratch, "mx", "mx.a.example"), |builder, user| {
-        builder.mailbox(user)
-    });
+    let builder = USERS
+        .iter()
+        .fold(Postfix::build(&scratch, "mx", "mx.a.example"), |builder, user| builder.mailbox(user));
     let postfix = builder
         .main(&format!("virtual_transport = {}", server.for_postfix()))
         // A server that is killed is no reason to leave it alone for a while.

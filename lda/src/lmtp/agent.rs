@@ -377,8 +377,12 @@ impl Agent for DeliveryAgent {
                     reply(&outcome, mailbox, &transaction.recipient_id(place))
                 }
             };
-            if !each(answer.clone()) {
-                files.iter_mut().for_each(|file| file.message.keep_for_another_attempt());
+            let own =
+                |file: &&mut Stored| known.as_ref().is_some_and(|known| file.owner == known.user.identity);
+            if !each(answer.clone())
+                && let Some(file) = files.iter_mut().find(own)
+            {
+                file.message.keep_for_another_attempt();
             }
             replies.push(answer);
         }

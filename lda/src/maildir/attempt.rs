@@ -44,7 +44,9 @@ impl Earlier {
                 let entry = entry.map_err(StoreError::io("readdir", &path))?;
                 // Numbers are unique within one file system only.
                 if entry.ino() == own.ino()
-                    && entry.metadata().is_ok_and(|found| found.ino() == own.ino() && found.dev() == own.dev())
+                    && entry
+                        .metadata()
+                        .is_ok_and(|found| found.ino() == own.ino() && found.dev() == own.dev())
                 {
                     return Ok(true);
                 }

@@ -169,7 +169,7 @@ impl Message {
         }
         self.leave();
         self.placed.clear();
-        self.delivered = false;
+        (self.delivered, self.keep) = (false, false);
         self.key = key;
         let Some(origin) = self.open.origin else { return Ok(()) };
         let base = origin.base(&[&self.key], boxes.hostname());
@@ -191,11 +191,12 @@ impl Message {
         self.copies.iter_mut().for_each(Self::delivered);
     }
 
-    /// The sender could not be told what came of it and will try again: what is in `tmp` stays for that attempt.
+    /// The sender could not be told what came of it for this recipient and will try again: what is in `tmp` stays for that
+    /// attempt.
     pub fn keep_for_another_attempt(&mut self) {
         if self.open.origin.is_some() {
             self.keep = true;
-            self.open.keep = true;
+            self.open.keep |= self.stake.is_none();
             for copy in &mut self.copies {
                 copy.keep_for_another_attempt();
             }
