@@ -4,6 +4,7 @@ use std::fs::{self, File};
 use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::{Folder, StoreError, folder, sync_directory};
 use crate::location::{Layout, Place};
@@ -225,8 +226,11 @@ impl Mailboxes {
     /// # Errors
     /// The operating system refuses.
     pub(super) fn replace(&self, path: &Path, content: &[u8]) -> Result<(), StoreError> {
+        // Threads of one process write the same file at the same time, too.
+        static NEXT: AtomicU64 = AtomicU64::new(0);
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
         let mut aside = path.as_os_str().to_owned();
-        aside.push(format!(".{}.{}", self.hostname.replace('/', "_"), std::process::id()));
+        aside.push(format!(".{}.{}.{number}", self.hostname.replace('/', "_"), std::process::id()));
         let aside = PathBuf::from(aside);
         let write = || -> Result<(), StoreError> {
             let mut file = File::create(&aside).map_err(StoreError::io("open", &aside))?;
@@ -358,6 +362,29 @@ mod tests {
         assert_eq!(Permissions::of(0o770, 5, 6).group, Some(5));
         assert_eq!(Permissions::of(0o755, 5, 6).group, None);
         assert_eq!(Permissions::of(0o770, 6, 6).group, None);
+    }
+
+    /// As threads of the LMTP server do it.
+    #[test]
+    fn a_file_is_replaced_by_many_at_once() {
+        let home = tempfile::tempdir().unwrap();
+        let boxes = mailboxes(home.path());
+        boxes.create(&boxes.inbox().unwrap()).unwrap();
+        let file = home.path().join("Maildir/maildirsize");
+        std::thread::scope(|scope| {
+            for thread in 0..4 {
+                let (boxes, file) = (&boxes, &file);
+                scope.spawn(move || {
+                    for _ in 0..50 {
+                        boxes.replace(file, format!("{thread}\n").repeat(50).as_bytes()).unwrap();
+                    }
+                });
+            }
+        });
+        let text = fs::read_to_string(&file).unwrap();
+        assert!(text.len() == 100 && text.lines().all(|line| text.starts_with(line)), "{text}");
+        let left = fs::read_dir(home.path().join("Maildir")).unwrap().count();
+        assert_eq!(left, 4, "cur, new, tmp and the file");
     }
 
     #[test]
