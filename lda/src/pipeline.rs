@@ -85,9 +85,10 @@ fn carry_out(
                 Ok((folder, placed, size)) => {
                     if placed == Placed::New {
                         added.extend(size);
-                        said.push(format!("saved mail to {}", folder.name));
+                        let stored = message.placed().last().map(|file| facts.stored_as(file));
+                        said.push((stored, format!("saved mail to {}", folder.name)));
                     } else {
-                        said.push(format!("saved mail to {} (by an earlier attempt)", folder.name));
+                        said.push((None, format!("saved mail to {} (by an earlier attempt)", folder.name)));
                     }
                 }
                 Err(outcome) => return outcome,
@@ -102,7 +103,7 @@ fn carry_out(
             }
             Step::Send(sending) => match sieve::send(delivery, sending, message) {
                 Ok(()) if sending.logged.is_empty() => {}
-                Ok(()) => said.push(sending.logged.clone()),
+                Ok(()) => said.push((None, sending.logged.clone())),
                 Err(error) => {
                     report::warning(delivery, facts, &error);
                     if sending.required {
@@ -119,10 +120,11 @@ fn carry_out(
         }
     }
     if plan.steps.is_empty() {
-        said.push("marked message to be discarded if not explicitly delivered (discard action)".to_owned());
+        let text = "marked message to be discarded if not explicitly delivered (discard action)";
+        said.push((None, text.to_owned()));
     }
-    for line in said {
-        report::line(delivery, facts, &line);
+    for (stored, line) in said {
+        report::line(delivery, stored.as_ref().unwrap_or(facts), &line);
     }
     Outcome::Delivered
 }

@@ -37,6 +37,9 @@ pub struct Identity {
     pub groups: Vec<u32>,
 }
 
+/// How long the system may take to name a user's groups.
+const GROUPS_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(30);
+
 /// Why there is no user.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum NoUser {
@@ -144,7 +147,7 @@ pub fn user(settings: &Settings, name: &str, fields: Fields, service: &str) -> R
         },
     };
     let quota = quota(settings, &fields)?;
-    let groups = groups(settings, &fields, gid)?;
+    let groups = groups(settings, &fields, gid, service)?;
     Ok(User { identity: Identity { uid, gid, groups }, place, quota, home, name, fields })
 }
 
@@ -190,15 +193,12 @@ fn quota(settings: &Settings, fields: &Fields) -> Result<Rules, String> {
     Rules::parse(texts.iter().map(String::as_str)).map_err(|error| format!("quota_rule: {error}"))
 }
 
-fn groups(settings: &Settings, fields: &Fields, gid: u32) -> Result<Vec<u32>, String> {
+fn groups(settings: &Settings, fields: &Fields, gid: u32, service: &str) -> Result<Vec<u32>, String> {
     let mut groups = settings.users.access_groups.clone();
     if rustix::process::geteuid().is_root()
-        && let Some(name) = fields.value("system_user")
+        && let Some(name) = fields.value("system_groups_user").filter(|name| !name.is_empty())
     {
-        let name = std::ffi::CString::new(name).map_err(|error| error.to_string())?;
-        let found = nix::unistd::getgrouplist(&name, nix::unistd::Gid::from_raw(gid))
-            .map_err(|error| format!("getgrouplist: {error}"))?;
-        groups.extend(found.into_iter().map(nix::unistd::Gid::as_raw));
+        groups.extend(userdb::system::groups(name, gid, GROUPS_TIMEOUT, service)?);
     }
     groups.push(gid);
     groups.sort_unstable();

@@ -219,5 +219,16 @@ fn log_lines() {
             assert!(log.contains(part), "{part}: {log}");
         }
         assert_eq!(log.contains("dovecot: lda(joe)<"), agent.is_ours(), "L7: {log}");
+        let format = "deliver_log_format=%m|%s|%f|%e|%p|%w|%{storage_id}|%$|";
+        agent.run(&["-d", "joe", "-f", "s@x.example", "-o", format], b"Message-ID: <2@x>\nSubject: S\nFrom: f@x.example\n\nx\n");
+        let log = agent.log();
+        let line = log.lines().find(|line| line.contains("<2@x>|")).unwrap_or_else(|| panic!("{log}"));
+        let parts: Vec<&str> = line[line.find("<2@x>").unwrap()..].split('|').collect();
+        let names = ["<2@x>", "S", "f@x.example", "s@x.example", "51", "55"];
+        assert_eq!(parts[..6], names, "{line}");
+        assert_eq!(parts[7], "saved mail to INBOX", "{line}");
+        let file = fs::read_dir(agent.root().join("new")).unwrap().map(|entry| entry.unwrap().file_name());
+        let named = file.filter(|file| file.to_str() == Some(parts[6])).count();
+        assert_eq!(named, 1, "the file's name: {line}");
     }
 }

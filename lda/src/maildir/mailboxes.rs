@@ -6,7 +6,7 @@ use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsE
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::{Folder, StoreError, folder, sync_directory};
+use super::{Folder, StoreError, dotlock, folder, sync_directory};
 use crate::location::{Layout, Place};
 
 /// A user's mailbox.
@@ -197,6 +197,9 @@ impl Mailboxes {
     pub fn subscribe(&self, folder: &Folder) -> Result<(), StoreError> {
         let directory = self.place.control.as_deref().unwrap_or(&self.place.root);
         let path = directory.join(&self.place.subscriptions);
+        // Others (Dovecot, another thread) may add a folder at the same time.
+        let lock_path = directory.join(format!("{}.lock", self.place.subscriptions));
+        let _lock = dotlock::lock(self, &lock_path)?;
         let old = match fs::read(&path) {
             Ok(old) => old,
             Err(error) if error.kind() == io::ErrorKind::NotFound => b"V\t2\n\n".to_vec(),
@@ -397,6 +400,13 @@ mod tests {
             boxes.subscribe(&boxes.folder(name).unwrap()).unwrap();
         }
         assert_eq!(fs::read_to_string(&file).unwrap(), "V\t2\n\nA\tB\nü\n");
+        std::thread::scope(|scope| {
+            for number in 0..8 {
+                let boxes = &boxes;
+                scope.spawn(move || boxes.subscribe(&boxes.folder(&format!("n{number}")).unwrap()).unwrap());
+            }
+        });
+        assert_eq!(fs::read_to_string(&file).unwrap().lines().count(), 12, "none is lost");
         fs::write(&file, "Old").unwrap();
         boxes.subscribe(&boxes.folder("ü").unwrap()).unwrap();
         assert_eq!(fs::read_to_string(&file).unwrap(), "Old\n&APw-\n");

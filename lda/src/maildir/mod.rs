@@ -2,6 +2,7 @@
 
 mod attempt;
 pub mod clean;
+mod dotlock;
 pub mod folder;
 pub mod incoming;
 pub mod keywords;
