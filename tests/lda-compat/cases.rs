@@ -224,7 +224,7 @@ fn log_lines() {
         let log = agent.log();
         let line = log.lines().find(|line| line.contains("<2@x>|")).unwrap_or_else(|| panic!("{log}"));
         let parts: Vec<&str> = line[line.find("<2@x>").unwrap()..].split('|').collect();
-        let names = ["<2@x>", "S", "f@x.example", "s@x.example", "51", "55"];
+        let names = ["<2@x>", "S", "f@x.example", "s@x.example", "50", "55"];
         assert_eq!(parts[..6], names, "{line}");
         assert_eq!(parts[7], "saved mail to INBOX", "{line}");
         let file = fs::read_dir(agent.root().join("new")).unwrap().map(|entry| entry.unwrap().file_name());
