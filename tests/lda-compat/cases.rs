@@ -220,7 +220,10 @@ fn log_lines() {
         }
         assert_eq!(log.contains("dovecot: lda(joe)<"), agent.is_ours(), "L7: {log}");
         let format = "deliver_log_format=%m|%s|%f|%e|%p|%w|%{storage_id}|%$|";
-        agent.run(&["-d", "joe", "-f", "s@x.example", "-o", format], b"Message-ID: <2@x>\nSubject: S\nFrom: f@x.example\n\nx\n");
+        agent.run(
+            &["-d", "joe", "-f", "s@x.example", "-o", format],
+            b"Message-ID: <2@x>\nSubject: S\nFrom: f@x.example\n\nx\n",
+        );
         let log = agent.log();
         let line = log.lines().find(|line| line.contains("<2@x>|")).unwrap_or_else(|| panic!("{log}"));
         let parts: Vec<&str> = line[line.find("<2@x>").unwrap()..].split('|').collect();

@@ -56,7 +56,9 @@ fn within<T: Send + 'static>(
 ) -> Result<T, String> {
     if hanging.fetch_add(1, Ordering::SeqCst) >= MOST_HANGING {
         hanging.fetch_sub(1, Ordering::SeqCst);
-        return Err(format!("{MOST_HANGING} look-ups wait already; see what /etc/nsswitch.conf names for passwd"));
+        return Err(format!(
+            "{MOST_HANGING} look-ups wait already; see what /etc/nsswitch.conf names for passwd"
+        ));
     }
     let (sender, receiver) = mpsc::channel();
     let begun = std::thread::Builder::new().name("nss".to_owned()).spawn(move || {
