@@ -5,7 +5,7 @@
 //! delivered. Whatever fails before that is taken back.
 
 use std::os::unix::fs::FileExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::config::Settings;
@@ -50,14 +50,19 @@ pub fn deliver(delivery: &Delivery<'_>, boxes: &Mailboxes, message: &mut Message
     };
     if outcome == Outcome::Delivered {
         message.delivered();
-        let removed = clean::old_files(&boxes.place().inbox, delivery.now);
-        if removed > 0 {
-            log::info!("{}: {removed} old files removed", boxes.place().inbox.join("tmp").display());
-        }
+        clean(delivery, &boxes.place().inbox);
     } else {
         message.take_back();
     }
     outcome
+}
+
+/// Removes what killed deliveries left in a folder's `tmp`, when it is old.
+fn clean(delivery: &Delivery<'_>, folder: &Path) {
+    let removed = clean::old_files(folder, delivery.now);
+    if removed > 0 {
+        log::info!("{}: {removed} old files removed", folder.join("tmp").display());
+    }
 }
 
 /// What is to be done with the message.
@@ -83,6 +88,9 @@ fn carry_out(
         match step {
             Step::Store(store) => match place(delivery, boxes, message, (number, store), only, facts) {
                 Ok((folder, placed, size)) => {
+                    if !folder.is_inbox() {
+                        clean(delivery, &folder.path);
+                    }
                     if placed == Placed::New {
                         added.extend(size);
                         let stored = message.placed().last().map(|file| facts.stored_as(file));

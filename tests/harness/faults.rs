@@ -47,6 +47,21 @@ pub fn occurrences(trace: &Path, thread: Option<&str>) -> BTreeMap<String, usize
     counted
 }
 
+/// The calls of one kind each in the order in which they stand in a trace, of the thread that made `thread`: those of
+/// `wanted` only.
+#[must_use]
+pub fn order(trace: &Path, thread: &str, wanted: &[&str]) -> Vec<String> {
+    let text = std::fs::read_to_string(trace).unwrap_or_default();
+    let task = |line: &str| line.split(' ').next().unwrap_or_default().to_owned();
+    let call = |line: &str| line.split_once(' ').map_or("", |(_, call)| call.trim_start()).to_owned();
+    let is = |line: &str, name: &str| call(line).starts_with(&format!("{name}("));
+    let own = text.lines().find(|line| is(line, thread)).map(task).unwrap_or_default();
+    text.lines()
+        .filter(|line| task(line) == own)
+        .filter_map(|line| wanted.iter().find(|name| is(line, name)).map(|name| (*name).to_owned()))
+        .collect()
+}
+
 /// strace at a running process; it lets go when this is dropped.
 ///
 /// Calls are counted for each thread: one that begins later has its first call of a kind failed by `when=1`.

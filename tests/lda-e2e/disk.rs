@@ -79,3 +79,18 @@ fn a_mailbox_reaches_its_quota() {
     fs::remove_file(lab.root().join("maildirsize")).unwrap();
     assert_eq!(lab.deliver(&[], &of_4096(9)).status.code(), Some(0));
 }
+
+/// A `maildirsize` that somebody else made is kept, and its limit holds, without any rule of ours.
+#[test]
+fn a_maildirsize_that_is_there_is_kept() {
+    let lab = Lab::new("sizekept", "");
+    assert!(lab.deliver(&[], &message(1, "x")).status.success());
+    let file = lab.root().join("maildirsize");
+    assert!(!file.exists(), "none is made without a limit");
+    let size = message(2, "x").len();
+    fs::write(&file, format!("{}S\n0 0\n", size + 10)).unwrap();
+    std::os::unix::fs::chown(&file, Some(crate::lab::USER), Some(crate::lab::USER)).unwrap();
+    assert!(lab.deliver(&["-o", "plugin/quota_grace=0"], &message(2, "x")).status.success());
+    assert_eq!(fs::read_to_string(&file).unwrap(), format!("{}S\n0 0\n{size} 1\n", size + 10));
+    assert_eq!(lab.deliver(&["-o", "plugin/quota_grace=0"], &message(3, "x")).status.code(), Some(77));
+}

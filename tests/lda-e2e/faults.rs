@@ -117,3 +117,17 @@ fn a_delivery_with_quota() {
     let trials = matrix("quota", "[quota]\nquota_rule = \"*:storage=10M\"", &[], false);
     assert!(trials[&Some(75)] >= 20 && trials[&Some(0)] >= 5, "{trials:?}");
 }
+
+/// tmp, fsync, link into new, fsync of the directory, and the removal from tmp; by one thread that makes no other.
+#[test]
+fn the_order_of_a_delivery() {
+    let lab = Lab::new("order", "");
+    assert!(lab.deliver(&[], &message(1, "x")).status.success());
+    let trace = lab.scratch.file("trace");
+    let output = run(&mut strace(&lab, &["-f", "-o", &trace.display().to_string()], &[]), &message(2, "x"));
+    assert!(output.status.success(), "{}", said(&output));
+    let order = harness::faults::order(&trace, "linkat", &["fsync", "linkat", "unlink", "exit_group"]);
+    assert_eq!(order, ["fsync", "linkat", "fsync", "unlink", "exit_group"]);
+    let whole = std::fs::read_to_string(&trace).unwrap();
+    assert!(!whole.contains("clone") && !whole.contains("fork("), "a thread or a process: {whole}");
+}

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use harness::faults::{FAULTS, Strace, occurrences};
+use harness::faults::{FAULTS, Strace, occurrences, order};
 use harness::lmtp::{LmtpClient, LmtpConf, LmtpServer};
 use harness::milter::Subject;
 use harness::scratch::Scratch;
@@ -138,4 +138,31 @@ fn one_recipient() {
 fn three_recipients_with_two_owners() {
     let replies = matrix(&["anna", "bob", "carl"]);
     assert!(replies["4"] >= 40 && replies["2"] >= 60, "{replies:?}");
+}
+
+/// tmp, fsync, link into new, fsync of the directory, the reply, and only then the removal from tmp: whoever is killed
+/// before the reply leaves what the next attempt knows it by.
+#[test]
+fn the_order_of_a_delivery() {
+    let scratch = Scratch::new("lmtpf");
+    let server =
+        LmtpServer::start(&scratch, "lmtp", Subject::Ours, &LmtpConf::new().user("anna").user("bob"));
+    let calls = |users: &[&str], number: usize| {
+        assert!(
+            attempt(&server, users, number).iter().all(|code| code.as_ref().unwrap().starts_with("250 "))
+        );
+        let trace = scratch.file("trace");
+        {
+            let _strace = Strace::attach(server.pid(), &["-o", &trace.display().to_string()]);
+            let codes = attempt(&server, users, number + 1);
+            assert!(codes.iter().all(|code| code.as_ref().unwrap().starts_with("250 ")), "{codes:?}");
+            assert!(users.iter().all(|user| server.left(user).is_empty()));
+        }
+        let calls = order(&trace, "linkat", &["fsync", "linkat", "unlink", "sendto"]);
+        let begin = calls.iter().position(|call| call == "fsync").unwrap();
+        calls[begin..].join(" ")
+    };
+    assert_eq!(calls(&["anna"], 1), "fsync linkat fsync sendto unlink");
+    let both = "fsync linkat fsync sendto linkat linkat fsync sendto unlink unlink";
+    assert_eq!(calls(&["anna", "bob"], 3), both);
 }

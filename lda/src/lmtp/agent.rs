@@ -276,6 +276,13 @@ impl DeliveryAgent {
         Ok(pipeline::deliver(&delivery, &boxes, &mut file.message))
     }
 
+    /// The message goes to nobody: counts that for everybody it was for.
+    fn count_failed(&self, transaction: &Transaction<Known>) {
+        for _known in transaction.recipients.iter().filter_map(|recipient| recipient.known.as_ref()) {
+            self.service.metrics.delivery(&Outcome::internal(), 0, Duration::ZERO);
+        }
+    }
+
     /// Removes the files in `tmp`, each as its owner.
     fn clean_up(files: Vec<Stored>) {
         for file in files {
@@ -304,6 +311,7 @@ impl Agent for DeliveryAgent {
     fn begin(&mut self, client: &str, transaction: &Transaction<Known>) -> Result<(), Reply> {
         let mut failed = Vec::new();
         let Some((owner, boxes, identity)) = self.open(transaction, 0, &mut failed) else {
+            self.count_failed(transaction);
             return Err(Reply::TEMPORARY);
         };
         let known = transaction.recipients.get(owner).and_then(|recipient| recipient.known.as_ref());
@@ -338,7 +346,8 @@ impl Agent for DeliveryAgent {
         let Some(storing) = &mut self.storing else { return Err(Reply::TEMPORARY) };
         let Err(error) = storing.incoming.write(&storing.boxes, bytes) else { return Ok(()) };
         if let Some(storing) = self.storing.take() {
-            self.storing = Some(self.move_on(transaction, storing, &error)?);
+            let moved = self.move_on(transaction, storing, &error);
+            self.storing = Some(moved.inspect_err(|_| self.count_failed(transaction))?);
         }
         Ok(())
     }
@@ -364,8 +373,10 @@ impl Agent for DeliveryAgent {
             let answer = match (known, same_as.and_then(|earlier| replies.get(earlier))) {
                 (_, Some(earlier)) => earlier.clone(),
                 (None, None) => Reply::TEMPORARY,
-                (Some(_), None) if !is_stored => refusal.clone(),
-                (Some(_), None) if failed.contains(&place) => Reply::TEMPORARY,
+                (Some(_), None) if !is_stored || failed.contains(&place) => {
+                    self.service.metrics.delivery(&Outcome::internal(), size, began.elapsed());
+                    refusal.clone()
+                }
                 (Some(known), None) => {
                     let outcome = self
                         .deliver_to(transaction, place, known, &mut files, &trace)

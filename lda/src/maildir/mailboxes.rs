@@ -190,6 +190,14 @@ impl Mailboxes {
         })
     }
 
+    /// Creates the directory that all folders are in.
+    ///
+    /// # Errors
+    /// The operating system refuses.
+    pub(super) fn create_root(&self) -> Result<(), StoreError> {
+        self.directory(&self.place.root).map(drop)
+    }
+
     /// Adds a folder to the subscriptions, unless it stands there.
     ///
     /// # Errors

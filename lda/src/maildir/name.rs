@@ -179,6 +179,17 @@ mod tests {
     }
 
     #[test]
+    fn names_are_unique_among_threads() {
+        let made: Vec<String> = std::thread::scope(|scope| {
+            let thread = || (0..200).map(|_| Base::unique(Duration::from_secs(5), 7, "h").text).collect();
+            let threads: Vec<_> = (0..8).map(|_| scope.spawn(move || -> Vec<String> { thread() })).collect();
+            threads.into_iter().flat_map(|thread| thread.join().unwrap()).collect()
+        });
+        let unique: std::collections::HashSet<&String> = made.iter().collect();
+        assert_eq!(unique.len(), 1600);
+    }
+
+    #[test]
     fn sizes_stand_in_names() {
         let base = Base::unique(Duration::from_secs(5), 1, "h");
         let name = base.delivered(10, 12, Some("S"));
