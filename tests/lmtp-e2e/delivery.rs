@@ -43,6 +43,7 @@ fn one_message() {
     assert!(client.say("LHLO c.example").contains("250-SIZE"));
     let replies = client.deliver(&["anna+x"], "Subject: hi\r\nMessage-ID: <1@x>\r\n\r\n.dot\r\nend");
     assert!(replies[0].starts_with("250 2.0.0 <anna+x> ") && replies[0].ends_with(" Saved"), "{replies:?}");
+    assert!(server.left("anna").is_empty());
     let files = server.files("anna", "new");
     let message = fs::read(&files[0]).unwrap();
     let shown = text(&message);
@@ -54,7 +55,6 @@ fn one_message() {
     assert!(name.ends_with(&format!(".mx.a.example,S={},W={virtual_size}", message.len())), "{name}");
     let found = fs::metadata(&files[0]).unwrap();
     assert_eq!((found.uid(), found.gid(), found.mode() & 0o7777, found.nlink()), (NOBODY, NOBODY, 0o600, 1));
-    assert!(server.left("anna").is_empty());
     let line = server.wait_log("saved mail");
     assert!(line.contains("lmtp(anna)<") && line.contains(">: msgid=<1@x>: saved mail to INBOX"), "{line}");
 }

@@ -79,6 +79,8 @@ fn a_disk_without_free_inodes_defers() {
 fn a_read_only_disk_defers() {
     let site = site("size=1m,mode=755");
     assert!(site.deliver(&["anna"], &text(1, 9))[0].starts_with("250 "));
+    // A file that is still open for writing would not let it.
+    assert_eq!(site.count("anna"), (1, 0));
     site.small.remount("ro");
     let replies = site.deliver(&["anna", "bob"], &text(2, 9));
     assert!(replies[0].starts_with("451 ") && replies[1].starts_with("250 "), "{replies:?}");
