@@ -61,7 +61,13 @@ impl fmt::Display for StoreError {
             Self::Busy(path) => {
                 write!(f, "another delivery of this message is in progress ({})", path.display())
             }
-            Self::Io { call, path, error } => write!(f, "{call}({}) failed: {error}", path.display()),
+            Self::Io { call, path, error } => {
+                write!(f, "{call}({}) failed: {error}", path.display())?;
+                if matches!(error.kind(), io::ErrorKind::PermissionDenied | io::ErrorKind::NotADirectory) {
+                    f.write_str("; postrider-lda --check-user says what mends it")?;
+                }
+                Ok(())
+            }
         }
     }
 }
