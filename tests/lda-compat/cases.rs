@@ -235,3 +235,71 @@ fn log_lines() {
         assert_eq!(named, 1, "the file's name: {line}");
     }
 }
+
+/// Variables of mail_location in Dovecot's notation lead both to the same directory, and postrider-sasl-auth's own
+/// reading of them as well.
+#[test]
+fn variables_of_the_mail_location() {
+    let [theirs, ours] = Agent::both(Conf::default());
+    let templates = [
+        "%u",
+        "%n",
+        "%d",
+        "%Lu",
+        "%Un",
+        "%Lu/%Ud",
+        "%1n/%1.1n",
+        "%2.3n",
+        "%-2.0n",
+        "%-3n",
+        "%3.0n",
+        "%0.2n",
+        "%1Mu",
+        "%Mu",
+        "%2.256Nu",
+        "%3.4096Nu",
+        "%1.16Nn/%u",
+        "%2.256Hu",
+        "%Hn",
+        "%Nn",
+        "%8Mu",
+        "%Rn",
+        "%LRn",
+        "%UTn",
+        "%i",
+        "%{uid}",
+        "%{gid}",
+        "%{user}",
+        "%{username}/%{domain}",
+        "%s",
+        "%{hostname}x",
+        "a%%b",
+        "%Tu",
+        "%1.-1n",
+        "%-4.-1n",
+        "%08i",
+        "%010n",
+        "%2.1i",
+        "%Xi",
+        "%06Xi",
+        "%1.05n",
+        "%03n",
+        "%{user}%{domain}",
+    ];
+    let mut wrong = Vec::new();
+    for (number, template) in templates.iter().enumerate() {
+        for user in ["joe", "anna.doe@example.com"] {
+            let top = format!("v{number}{}", user.len());
+            let location = format!("maildir:~/{top}/x{template}");
+            let seen = [&theirs, &ours].map(|agent| {
+                agent.set_mail_location(&location);
+                let code = agent.run(&["-d", user], MESSAGE).code;
+                (code, agent.below(&top))
+            });
+            if seen[0] != seen[1] {
+                wrong.push(format!("{template} for {user}: {:?} {:?}", seen[0], seen[1]));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "dovecot-lda, ours:\n{}", wrong.join("\n"));
+}
