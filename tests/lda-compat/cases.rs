@@ -303,3 +303,38 @@ fn variables_of_the_mail_location() {
     }
     assert!(wrong.is_empty(), "dovecot-lda, ours:\n{}", wrong.join("\n"));
 }
+
+/// The options of mail_location: where the INBOX, folders and subscriptions are.
+#[test]
+fn options_of_the_mail_location() {
+    let mut wrong = Vec::new();
+    for (options, folders) in [
+        ("", &["A.B", "B\u{fc}cher"][..]),
+        (":LAYOUT=fs", &["A/B", "B\u{fc}cher"]),
+        (":LAYOUT=fs:DIRNAME=mail", &["A.B"]),
+        (":LAYOUT=fs:DIRNAME=mail:INBOX=~/top/in", &["A.B"]),
+        (":DIRNAME=mail", &["A.B"]),
+        (":LAYOUT=maildir++:INBOX=~/top/in", &["A"]),
+        (":CONTROL=~/top/control", &["A"]),
+        (":INDEX=~/top/index:SUBSCRIPTIONS=subs", &["A"]),
+        (":UTF-8", &["B\u{fc}cher"]),
+        (":LAYOUT=fs:UTF-8:INBOX=~/top/in:CONTROL=~/top/control", &["B\u{fc}cher/x"]),
+    ] {
+        let seen = Agent::both(Conf { autocreate: true, ..Conf::default() }).map(|agent| {
+            agent.set_mail_location(&format!("maildir:~/top/box{options}"));
+            let mut codes = vec![agent.run(&["-d", "joe"], MESSAGE).code];
+            for folder in folders {
+                codes.push(agent.run(&["-d", "joe", "-m", folder], b"A: b\n\nc\n").code);
+            }
+            (codes, agent.tree("top"), agent.log())
+        });
+        let [theirs, ours] = seen;
+        if (&theirs.0, &theirs.1) != (&ours.0, &ours.1) {
+            wrong.push(format!(
+                "{options}:\n{:?} {:#?}\n{:?} {:#?}\n{}",
+                theirs.0, theirs.1, ours.0, ours.1, ours.2
+            ));
+        }
+    }
+    assert!(wrong.is_empty(), "dovecot-lda, ours:\n{}", wrong.join("\n"));
+}

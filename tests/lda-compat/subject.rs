@@ -85,6 +85,32 @@ impl Agent {
         fs::write(&self.conf, lines.join("\n") + "\n").unwrap();
     }
 
+    /// What lies below one of the user's directories, but for Dovecot's own files: each message as its directory, each
+    /// other file as its path.
+    pub fn tree(&self, name: &str) -> Vec<String> {
+        let top = self.home.join(name);
+        let mut found = Vec::new();
+        let mut open = vec![top.clone()];
+        while let Some(directory) = open.pop() {
+            for entry in fs::read_dir(&directory).into_iter().flatten().flatten() {
+                let path = entry.path();
+                let file = entry.file_name().to_string_lossy().into_owned();
+                let shown = path.strip_prefix(&top).unwrap().display().to_string();
+                if path.is_dir() {
+                    open.push(path);
+                } else if ["new", "cur"].iter().any(|name| directory.ends_with(name)) {
+                    found.push(directory.strip_prefix(&top).unwrap().display().to_string());
+                } else if !file.starts_with("dovecot")
+                    && !["box/maildirfolder", "in/maildirfolder"].contains(&shown.as_str())
+                {
+                    found.push(shown);
+                }
+            }
+        }
+        found.sort();
+        found
+    }
+
     /// The directories below one of the user's, down to the Maildir, whose mail lies there.
     pub fn below(&self, name: &str) -> Vec<String> {
         let top = self.home.join(name);

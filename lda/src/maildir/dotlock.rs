@@ -27,6 +27,7 @@ impl Drop for Lock<'_> {
 /// # Errors
 /// Somebody else keeps it for 10 s, or it cannot be created.
 pub(super) fn lock<'a>(boxes: &Mailboxes, path: &'a Path) -> Result<Lock<'a>, StoreError> {
+    let mut made_above = false;
     for _ in 0..WAITS {
         let made: io::Result<File> = boxes.new_file(path);
         match made {
@@ -38,6 +39,12 @@ pub(super) fn lock<'a>(boxes: &Mailboxes, path: &'a Path) -> Result<Lock<'a>, St
                     drop(fs::remove_file(path));
                 } else {
                     std::thread::sleep(WAIT);
+                }
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound && !made_above => {
+                made_above = true;
+                if let Some(above) = path.parent() {
+                    boxes.create_directory(above)?;
                 }
             }
             Err(error) => return Err(StoreError::io("open", path)(error)),

@@ -190,12 +190,12 @@ impl Mailboxes {
         })
     }
 
-    /// Creates the directory that all folders are in.
+    /// Creates a directory of the mailbox, and what is missing above it.
     ///
     /// # Errors
     /// The operating system refuses.
-    pub(super) fn create_root(&self) -> Result<(), StoreError> {
-        self.directory(&self.place.root).map(drop)
+    pub(super) fn create_directory(&self, path: &Path) -> Result<(), StoreError> {
+        self.directory(path).map(drop)
     }
 
     /// Adds a folder to the subscriptions, unless it stands there.
