@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::io::{Read, Write};
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -86,11 +87,14 @@ impl Policyd {
         let socket = self.socket();
         let started = wait_up_to(PATIENCE, || {
             let ended = self.child.as_mut().is_some_and(|child| child.try_wait().unwrap().is_some());
-            (ended || UnixStream::connect(&socket).is_ok()).then_some(!ended)
+            // It makes the socket for nobody, listens, and then opens it: root could connect before.
+            let opened = UnixStream::connect(&socket).is_ok()
+                && fs::metadata(&socket).is_ok_and(|socket| socket.mode() & 0o777 != 0);
+            (ended || opened).then_some(!ended)
         });
         assert!(started == Some(true), "it does not start:\n{}", self.log());
         // Postfix's smtpd runs as another user.
-        fs::set_permissions(&socket, std::os::unix::fs::PermissionsExt::from_mode(0o666)).unwrap();
+        fs::set_permissions(&socket, PermissionsExt::from_mode(0o666)).unwrap();
     }
 
     /// The socket.

@@ -153,7 +153,7 @@ impl Access {
 }
 
 /// Opens a listening socket as [`open`] does; a UNIX socket is never open to more than `access` says,
-/// not even for a moment. Call it before there are other threads: the umask is the process's.
+/// not even for a moment. Call it before there are other threads that make files: the umask is the process's.
 ///
 /// # Errors
 /// See [`ListenError`].
