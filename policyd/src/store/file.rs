@@ -27,6 +27,8 @@ const NOTES: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("notes");
 const CACHE_BYTES: usize = 2 << 20;
 /// For how many counters room is made at once, whatever the file says of itself.
 const MOST_EXPECTED: usize = 4_000_000;
+/// How many counters are written in one transaction: what waits to be written is bounded.
+const MOST_WRITTEN: usize = 100_000;
 /// How often changes are handed on.
 const INTERVAL: Nanos = 500_000_000;
 /// How long to wait after the disk has refused.
@@ -42,6 +44,8 @@ pub struct File {
     thread: Option<JoinHandle<()>>,
     shared: Arc<State>,
     flushed: Nanos,
+    /// More has changed than fits in one batch.
+    behind: bool,
 }
 
 /// What the thread tells.
@@ -129,6 +133,7 @@ impl File {
             thread: Some(thread),
             shared,
             flushed: 0,
+            behind: false,
         })
     }
 
@@ -136,6 +141,7 @@ impl File {
         let mut batch = Batch::default();
         let (gone, there) = (&mut batch.gone, &mut batch.there);
         self.memory.table.changes(
+            MOST_WRITTEN,
             |limit, key| gone.push(key_of(limit, &key)),
             |limit, record, tags| {
                 let mut value = Vec::with_capacity(1 + tags.len() * 8 + record.states.len());
@@ -150,8 +156,6 @@ impl File {
                 there.push((key_of(limit, record.key), value));
             },
         );
-        // Neighbours in the file are written together.
-        there.sort_unstable_by(|(one, _), (other, _)| one.cmp(other));
         batch.notes = self.memory.notes.iter().map(|(name, value)| (name.clone(), value.clone())).collect();
         batch.notes.push((RAISES.to_owned(), self.memory.raises_text()));
         self.memory.notes_changed = false;
@@ -229,7 +233,9 @@ impl Reader {
 
 /// The thread: writes batch after batch, each until the disk takes it.
 fn write_batches(database: &Database, batches: &Receiver<Batch>, state: &State, name: &str) {
-    while let Ok(batch) = batches.recv() {
+    while let Ok(mut batch) = batches.recv() {
+        // Neighbours in the file are written together.
+        batch.there.sort_unstable_by(|(one, _), (other, _)| one.cmp(other));
         let mut failed = false;
         loop {
             match write(database, &batch) {
@@ -328,7 +334,7 @@ impl Local for File {
     fn wants_flush(&self, at: &Moment) -> bool {
         let changed = self.memory.table.has_changes() || self.memory.notes_changed;
         changed
-            && at.now.saturating_sub(self.flushed) >= INTERVAL
+            && (self.behind || at.now.saturating_sub(self.flushed) >= INTERVAL)
             && !self.shared.busy.load(Ordering::Acquire)
     }
 
@@ -336,11 +342,17 @@ impl Local for File {
         self.shared.ending.fetch_or(last, Ordering::AcqRel);
         if let Some(writer) = &self.writer {
             let writer = writer.clone();
-            let batch = self.batch();
-            self.flushed = at.now;
             self.shared.busy.store(true, Ordering::Release);
-            // The thread ends only when nobody can send any more.
-            drop(writer.send(batch));
+            self.flushed = at.now;
+            loop {
+                let batch = self.batch();
+                self.behind = self.memory.table.has_changes();
+                // The thread ends only when nobody can send any more.
+                drop(writer.send(batch));
+                if !(last && self.behind) {
+                    break;
+                }
+            }
         }
         if last {
             self.writer = None;
