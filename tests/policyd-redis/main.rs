@@ -1,4 +1,6 @@
 //! Our policy service on several hosts with one Redis, a cluster and sentinels; needs what apt-packages names.
+//!
+//! `POSTRIDER_REDIS_SERVER=valkey-server POSTRIDER_REDIS_CLI=valkey-cli` runs all of it with Valkey.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};

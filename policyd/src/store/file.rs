@@ -28,7 +28,10 @@ const CACHE_BYTES: usize = 2 << 20;
 /// For how many counters room is made at once, whatever the file says of itself.
 const MOST_EXPECTED: usize = 4_000_000;
 /// How many counters are written in one transaction: what waits to be written is bounded.
+#[cfg(not(test))]
 const MOST_WRITTEN: usize = 100_000;
+#[cfg(test)]
+const MOST_WRITTEN: usize = 100;
 /// How often changes are handed on.
 const INTERVAL: Nanos = 500_000_000;
 /// How long to wait after the disk has refused.
@@ -385,5 +388,100 @@ impl Local for File {
             written: Some(written).filter(|written| *written > 0),
             ..self.memory.figures()
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{LONGEST_KEY, Step};
+    use super::*;
+    use crate::limiter::{Algorithm, Bounds, Level, SECOND};
+
+    fn at(secs: u64) -> Moment {
+        Moment { now: (1_800_000_000 + secs) * SECOND, bounds: Bounds::default() }
+    }
+
+    fn rule(store: &mut File, name: &str) -> Arc<Rule> {
+        Arc::new(Rule {
+            name: name.into(),
+            id: store.limit(name),
+            levels: [Level { algorithm: Algorithm::Window, limit: 1000, period: 3600 * SECOND }].into(),
+            steps: [Step { hundredths: 100, passes: false }].into(),
+            count_refused: false,
+            dry_run: false,
+            max_keys: 10_000,
+        })
+    }
+
+    fn count(store: &mut File, rule: &Arc<Rule>, key: &[u8], cost: u64) {
+        let mut ask = Ask::default();
+        ask.add(rule, cost, |buffer| {
+            buffer.extend_from_slice(key);
+            true
+        });
+        store.decide(&ask, &at(0), &mut Answer::default()).unwrap();
+    }
+
+    fn key(number: usize) -> Vec<u8> {
+        let mut key = format!("{number}@").into_bytes();
+        // Some are as long as a key can be, and change their place when they grow.
+        key.resize(if number.is_multiple_of(7) { LONGEST_KEY } else { key.len() }, b'x');
+        key
+    }
+
+    fn wait(store: &File) {
+        while store.shared.busy.load(Ordering::Acquire) {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    }
+
+    #[test]
+    fn more_than_one_transaction_takes_is_written_in_several() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("state");
+        let mut store = File::open(&path).unwrap();
+        let rules = ["one", "two"].map(|name| rule(&mut store, name));
+        for number in 0..250 {
+            count(&mut store, &rules[number % 2], &key(number), 1);
+        }
+        assert!(store.wants_flush(&at(1)));
+        store.flush(&at(1), false);
+        wait(&store);
+        // There is no wait for the rest of it. Meanwhile some are forgotten, come again, or grow.
+        assert!(store.wants_flush(&at(1)));
+        for number in 0..250 {
+            let rule = &rules[number % 2];
+            match number % 5 {
+                0 => assert!(store.reset(rule.id, &key(number))),
+                1 => {
+                    assert!(store.reset(rule.id, &key(number)));
+                    count(&mut store, rule, &key(number), 5);
+                }
+                2 => count(&mut store, rule, &key(number), 2),
+                _ => {}
+            }
+        }
+        store.flush(&at(1), false);
+        wait(&store);
+        assert!(store.wants_flush(&at(1)));
+        store.flush(&at(1), true);
+        drop(store);
+        let mut store = File::open(&path).unwrap();
+        let rules = ["one", "two"].map(|name| rule(&mut store, name));
+        for number in 0..250 {
+            let rule = &rules[number % 2];
+            let used = store.stands(rule, &key(number), &at(1))[0].used;
+            let wanted = [0, 5, 3, 1, 1][number % 5];
+            assert_eq!(used, wanted, "{number}");
+        }
+        let keys: u64 = store.figures().keys.iter().map(|(_, keys)| keys).sum();
+        assert_eq!(keys, 200);
+        // What was read can be written over.
+        count(&mut store, &rules[1], &key(1), 5);
+        store.flush(&at(2), true);
+        drop(store);
+        let mut store = File::open(&path).unwrap();
+        let rule = rule(&mut store, "two");
+        assert_eq!(store.stands(&rule, &key(1), &at(2))[0].used, 10);
     }
 }
