@@ -158,7 +158,8 @@ is not: who was known waits once more. With
 .BR "fallback = ""none""" ,
 a machine does not wait for the others: it gives back what it knows about a key with its question about that key, and the rest meanwhile.
 .P
-Tested with Redis 7.0 and Valkey 8.0. Before Redis 7, a replica that takes over and has missed something is not noticed.
+Tested with Redis 7.0 and Valkey 8.0. Before Redis 7, that a server came back with an old copy, or that a replica took over and has missed
+something, may not be noticed.
 .P
 The machines' clocks should agree to a second: where a calendar's day begins, the machine says.
 In a cluster all counters of a
