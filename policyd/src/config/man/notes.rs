@@ -137,7 +137,7 @@ Each machine remembers what Redis told it, and meanwhile uses up its share of wh
 Machines that knew all of what was used let through together what was left and no more; a machine that knew less, its share of the
 difference on top; never more than twice the limit, and that only where no machine knew anything.
 When Redis is back, it is told what has been counted meanwhile, before the machine that counted it asks again.
-While one machine asks Redis and another still decides by its share (a tenth of a second at a return, else for as long as only one of
+While one machine asks Redis and another still decides by its share (a fiftieth of a second at a return, else for as long as only one of
 them reaches Redis), that share comes on top.
 .P
 If it has lost what it held (it was restarted without a disk or with an old one, emptied, or a replica has taken over), every machine
