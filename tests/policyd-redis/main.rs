@@ -2,6 +2,7 @@
 //!
 //! `POSTRIDER_REDIS_SERVER=valkey-server POSTRIDER_REDIS_CLI=valkey-cli` runs all of it with Valkey.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
@@ -42,6 +43,32 @@ fn race(hosts: &[Policyd], round: &str) -> usize {
         }
     });
     passed.into_inner()
+}
+
+/// 1,000 requests over 50 connections in rounds of 50, the next when all are answered: so no host's last answer is
+/// older than 50 requests. It begins them and leaves; `passed` counts.
+fn in_rounds<'scope>(
+    scope: &'scope std::thread::Scope<'scope, '_>,
+    hosts: &'scope [Policyd; 2],
+    passed: &'scope AtomicUsize,
+) {
+    let answered = Arc::new(AtomicUsize::new(0));
+    for connection in 0..50 {
+        let (policyd, answered) = (&hosts[connection % 2], Arc::clone(&answered));
+        scope.spawn(move || {
+            let mut client = policyd.connect();
+            for number in 0..20 {
+                // One after the other, or all of it would be over before anything could be done to Redis.
+                std::thread::sleep(Duration::from_millis(2) * u32::try_from(connection).unwrap());
+                let more = usize::from(asks(&mut client, "a", connection, number));
+                passed.fetch_add(more, Ordering::Relaxed);
+                answered.fetch_add(1, Ordering::SeqCst);
+                wait_for("the others", || {
+                    (answered.load(Ordering::SeqCst) >= (number + 1) * 50).then_some(())
+                });
+            }
+        });
+    }
 }
 
 fn asks(client: &mut PolicyClient, round: &str, connection: usize, number: usize) -> bool {
@@ -100,20 +127,7 @@ fn redis_stopped_and_started_in_the_middle_keeps_the_bound() {
     both_have_come(&redis);
     let passed = AtomicUsize::new(0);
     std::thread::scope(|scope| {
-        for connection in 0..50 {
-            let (passed, policyd) = (&passed, &hosts[connection % 2]);
-            scope.spawn(move || {
-                let mut client = policyd.connect();
-                for number in 0..20 {
-                    passed.fetch_add(
-                        usize::from(asks(&mut client, "a", connection, number)),
-                        Ordering::Relaxed,
-                    );
-                    // All of it would be over before Redis could be stopped.
-                    std::thread::sleep(Duration::from_millis(30));
-                }
-            });
-        }
+        in_rounds(scope, &hosts, &passed);
         wait_for("the middle", || (passed.load(Ordering::Relaxed) >= 50).then_some(()));
         redis.stop();
         std::thread::sleep(Duration::from_millis(100));
@@ -224,17 +238,7 @@ fn a_redis_that_is_emptied_again_and_again_keeps_the_bound() {
     both_have_come(&redis);
     let passed = AtomicUsize::new(0);
     std::thread::scope(|scope| {
-        for connection in 0..50 {
-            let (passed, policyd) = (&passed, &hosts[connection % 2]);
-            scope.spawn(move || {
-                let mut client = policyd.connect();
-                for number in 0..20 {
-                    let more = usize::from(asks(&mut client, "a", connection, number));
-                    passed.fetch_add(more, Ordering::Relaxed);
-                    std::thread::sleep(Duration::from_millis(30));
-                }
-            });
-        }
+        in_rounds(scope, &hosts, &passed);
         for (least, pause) in [(30, 0), (50, 0), (60, 100)] {
             wait_for("some to pass", || (passed.load(Ordering::Relaxed) >= least).then_some(()));
             std::thread::sleep(Duration::from_millis(pause));
