@@ -144,7 +144,8 @@ fn redis_stopped_and_started_in_the_middle_keeps_the_bound() {
         passed += (0..3).filter(|rest| asks(&mut host.connect(), "rest", number, *rest)).count();
     }
     println!("and {passed} with what was asked until it was back");
-    assert!((100..=125).contains(&passed), "{passed}");
+    // What Redis had counted without answering is used up.
+    assert!((90..=125).contains(&passed), "{passed}");
     assert_eq!(race(&hosts, "b"), 0, "what Redis has lost was given back to it");
 }
 
@@ -255,7 +256,7 @@ fn a_redis_that_is_emptied_again_and_again_keeps_the_bound() {
     }
     let passed = passed.into_inner();
     println!("passed with Redis emptied three times: {passed} (100 without)");
-    assert!((100..=135).contains(&passed), "{passed}");
+    assert!((90..=135).contains(&passed), "{passed}");
     assert_eq!(race(&hosts, "b"), 0);
 }
 
