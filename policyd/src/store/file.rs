@@ -27,6 +27,11 @@ const NOTES: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("notes");
 const CACHE_BYTES: usize = 2 << 20;
 /// For how many counters room is made at once, whatever the file says of itself.
 const MOST_EXPECTED: usize = 4_000_000;
+/// How many counters are written in one transaction: what waits to be written is bounded.
+#[cfg(not(test))]
+const MOST_WRITTEN: usize = 100_000;
+#[cfg(test)]
+const MOST_WRITTEN: usize = 100;
 /// How often changes are handed on.
 const INTERVAL: Nanos = 500_000_000;
 /// How long to wait after the disk has refused.
@@ -42,6 +47,8 @@ pub struct File {
     thread: Option<JoinHandle<()>>,
     shared: Arc<State>,
     flushed: Nanos,
+    /// More has changed than fits in one batch.
+    behind: bool,
 }
 
 /// What the thread tells.
@@ -129,6 +136,7 @@ impl File {
             thread: Some(thread),
             shared,
             flushed: 0,
+            behind: false,
         })
     }
 
@@ -136,6 +144,7 @@ impl File {
         let mut batch = Batch::default();
         let (gone, there) = (&mut batch.gone, &mut batch.there);
         self.memory.table.changes(
+            MOST_WRITTEN,
             |limit, key| gone.push(key_of(limit, &key)),
             |limit, record, tags| {
                 let mut value = Vec::with_capacity(1 + tags.len() * 8 + record.states.len());
@@ -150,8 +159,6 @@ impl File {
                 there.push((key_of(limit, record.key), value));
             },
         );
-        // Neighbours in the file are written together.
-        there.sort_unstable_by(|(one, _), (other, _)| one.cmp(other));
         batch.notes = self.memory.notes.iter().map(|(name, value)| (name.clone(), value.clone())).collect();
         batch.notes.push((RAISES.to_owned(), self.memory.raises_text()));
         self.memory.notes_changed = false;
@@ -229,7 +236,9 @@ impl Reader {
 
 /// The thread: writes batch after batch, each until the disk takes it.
 fn write_batches(database: &Database, batches: &Receiver<Batch>, state: &State, name: &str) {
-    while let Ok(batch) = batches.recv() {
+    while let Ok(mut batch) = batches.recv() {
+        // Neighbours in the file are written together.
+        batch.there.sort_unstable_by(|(one, _), (other, _)| one.cmp(other));
         let mut failed = false;
         loop {
             match write(database, &batch) {
@@ -328,7 +337,7 @@ impl Local for File {
     fn wants_flush(&self, at: &Moment) -> bool {
         let changed = self.memory.table.has_changes() || self.memory.notes_changed;
         changed
-            && at.now.saturating_sub(self.flushed) >= INTERVAL
+            && (self.behind || at.now.saturating_sub(self.flushed) >= INTERVAL)
             && !self.shared.busy.load(Ordering::Acquire)
     }
 
@@ -336,11 +345,17 @@ impl Local for File {
         self.shared.ending.fetch_or(last, Ordering::AcqRel);
         if let Some(writer) = &self.writer {
             let writer = writer.clone();
-            let batch = self.batch();
-            self.flushed = at.now;
             self.shared.busy.store(true, Ordering::Release);
-            // The thread ends only when nobody can send any more.
-            drop(writer.send(batch));
+            self.flushed = at.now;
+            loop {
+                let batch = self.batch();
+                self.behind = self.memory.table.has_changes();
+                // The thread ends only when nobody can send any more.
+                drop(writer.send(batch));
+                if !(last && self.behind) {
+                    break;
+                }
+            }
         }
         if last {
             self.writer = None;
@@ -373,5 +388,100 @@ impl Local for File {
             written: Some(written).filter(|written| *written > 0),
             ..self.memory.figures()
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{LONGEST_KEY, Step};
+    use super::*;
+    use crate::limiter::{Algorithm, Bounds, Level, SECOND};
+
+    fn at(secs: u64) -> Moment {
+        Moment { now: (1_800_000_000 + secs) * SECOND, bounds: Bounds::default() }
+    }
+
+    fn rule(store: &mut File, name: &str) -> Arc<Rule> {
+        Arc::new(Rule {
+            name: name.into(),
+            id: store.limit(name),
+            levels: [Level { algorithm: Algorithm::Window, limit: 1000, period: 3600 * SECOND }].into(),
+            steps: [Step { hundredths: 100, passes: false }].into(),
+            count_refused: false,
+            dry_run: false,
+            max_keys: 10_000,
+        })
+    }
+
+    fn count(store: &mut File, rule: &Arc<Rule>, key: &[u8], cost: u64) {
+        let mut ask = Ask::default();
+        ask.add(rule, cost, |buffer| {
+            buffer.extend_from_slice(key);
+            true
+        });
+        store.decide(&ask, &at(0), &mut Answer::default()).unwrap();
+    }
+
+    fn key(number: usize) -> Vec<u8> {
+        let mut key = format!("{number}@").into_bytes();
+        // Some are as long as a key can be, and change their place when they grow.
+        key.resize(if number.is_multiple_of(7) { LONGEST_KEY } else { key.len() }, b'x');
+        key
+    }
+
+    fn wait(store: &File) {
+        while store.shared.busy.load(Ordering::Acquire) {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    }
+
+    #[test]
+    fn more_than_one_transaction_takes_is_written_in_several() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("state");
+        let mut store = File::open(&path).unwrap();
+        let rules = ["one", "two"].map(|name| rule(&mut store, name));
+        for number in 0..250 {
+            count(&mut store, &rules[number % 2], &key(number), 1);
+        }
+        assert!(store.wants_flush(&at(1)));
+        store.flush(&at(1), false);
+        wait(&store);
+        // There is no wait for the rest of it. Meanwhile some are forgotten, come again, or grow.
+        assert!(store.wants_flush(&at(1)));
+        for number in 0..250 {
+            let rule = &rules[number % 2];
+            match number % 5 {
+                0 => assert!(store.reset(rule.id, &key(number))),
+                1 => {
+                    assert!(store.reset(rule.id, &key(number)));
+                    count(&mut store, rule, &key(number), 5);
+                }
+                2 => count(&mut store, rule, &key(number), 2),
+                _ => {}
+            }
+        }
+        store.flush(&at(1), false);
+        wait(&store);
+        assert!(store.wants_flush(&at(1)));
+        store.flush(&at(1), true);
+        drop(store);
+        let mut store = File::open(&path).unwrap();
+        let rules = ["one", "two"].map(|name| rule(&mut store, name));
+        for number in 0..250 {
+            let rule = &rules[number % 2];
+            let used = store.stands(rule, &key(number), &at(1))[0].used;
+            let wanted = [0, 5, 3, 1, 1][number % 5];
+            assert_eq!(used, wanted, "{number}");
+        }
+        let keys: u64 = store.figures().keys.iter().map(|(_, keys)| keys).sum();
+        assert_eq!(keys, 200);
+        // What was read can be written over.
+        count(&mut store, &rules[1], &key(1), 5);
+        store.flush(&at(2), true);
+        drop(store);
+        let mut store = File::open(&path).unwrap();
+        let rule = rule(&mut store, "two");
+        assert_eq!(store.stands(&rule, &key(1), &at(2))[0].used, 10);
     }
 }

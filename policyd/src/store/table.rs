@@ -340,9 +340,11 @@ impl Table {
         !self.changed.is_empty() || !self.removed.is_empty()
     }
 
-    /// Hands on what has changed since the last time: first what is gone, then what is there.
+    /// Hands on what has changed since the last time: first what is gone, then at most so many of what is there, the
+    /// longest changed first.
     pub(super) fn changes(
         &mut self,
+        most: usize,
         mut gone: impl FnMut(&str, Box<[u8]>),
         mut there: impl FnMut(&str, Record<'_>, &[Tag]),
     ) {
@@ -351,7 +353,8 @@ impl Table {
                 gone(&name.name, key);
             }
         }
-        for packed in std::mem::take(&mut self.changed) {
+        let later = self.changed.split_off(most.min(self.changed.len()));
+        for packed in std::mem::replace(&mut self.changed, later) {
             let place = Place::unpack(packed);
             let flags = match self.arena.bytes_mut(place).get_mut(6) {
                 Some(flags) => std::mem::replace(flags, *flags & !CHANGED),

@@ -195,7 +195,7 @@ Each machine remembers what Redis told it, and meanwhile uses up its share of wh
 Machines that knew all of what was used let through together what was left and no more; a machine that knew less, its share of the
 difference on top; never more than twice the limit, and that only where no machine knew anything.
 When Redis is back, it is told what has been counted meanwhile, before the machine that counted it asks again.
-While one machine asks Redis and another still decides by its share (a tenth of a second at a return, else for as long as only one of
+While one machine asks Redis and another still decides by its share (a fiftieth of a second at a return, else for as long as only one of
 them reaches Redis), that share comes on top.
 .P
 If it has lost what it held (it was restarted without a disk or with an old one, emptied, or a replica has taken over), every machine
@@ -216,7 +216,8 @@ is not: who was known waits once more. With
 .BR "fallback = ""none""" ,
 a machine does not wait for the others: it gives back what it knows about a key with its question about that key, and the rest meanwhile.
 .P
-Tested with Redis 7.0 and Valkey 8.0. Before Redis 7, a replica that takes over and has missed something is not noticed.
+Tested with Redis 7.0 and Valkey 8.0. Before Redis 7, that a server came back with an old copy, or that a replica took over and has missed
+something, may not be noticed.
 .P
 The machines' clocks should agree to a second: where a calendar's day begins, the machine says.
 In a cluster all counters of a

@@ -21,10 +21,11 @@ const LOOK: Duration = Duration::from_secs(1);
 const PRESENCE: u32 = 10;
 /// A host that has said nothing for so long is not counted.
 const GONE: u64 = 60;
-/// How long to wait for the other hosts to give back what they know, before asking whether they have.
-const WAIT: Duration = Duration::from_millis(100);
+/// How long to wait for the other hosts to give back what they know, before asking whether they have. So much of what
+/// one host decides by its share another may not know of when it asks again.
+const WAIT: Duration = Duration::from_millis(20);
 /// How often at most that is asked: `begin.lua` waits for ten seconds.
-const ROUNDS: u32 = 300;
+const ROUNDS: u32 = 1000;
 /// How often the journal is told before some of it may wait until Redis decides again.
 const TELLINGS: u32 = 100;
 
