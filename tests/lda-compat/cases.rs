@@ -338,3 +338,53 @@ fn options_of_the_mail_location() {
     }
     assert!(wrong.is_empty(), "dovecot-lda, ours:\n{}", wrong.join("\n"));
 }
+
+/// L11. Modes and groups come from the mailbox's own directory: a shared one, one with setgid, one of a group that the user
+/// is not in, which is nobody's reason to keep mail waiting.
+#[test]
+fn permissions_from_the_root() {
+    let mut wrong = Vec::new();
+    for (is_there, mode, group) in [
+        (false, 0o700, 5000),
+        (false, 0o770, 5000),
+        (false, 0o2770, 33),
+        (false, 0o755, 33),
+        (false, 0o777, 5000),
+        (false, 0o2750, 5000),
+        (true, 0o700, 5000),
+        (true, 0o2770, 33),
+        (true, 0o755, 33),
+        (true, 0o750, 33),
+        (true, 0o770, 33),
+    ] {
+        let seen = Agent::both(Conf { autocreate: true, ..Conf::default() }).map(|agent| {
+            for name in if is_there { &["", "cur", "new", "tmp"][..] } else { &[""] } {
+                let path = agent.root().join(name);
+                fs::create_dir(&path).unwrap();
+                std::os::unix::fs::chown(&path, Some(5000), Some(group)).unwrap();
+                fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
+            }
+            let codes = [
+                agent.run(&["-d", "joe"], MESSAGE).code,
+                agent.run(&["-d", "joe", "-m", "Sub"], b"A: b\n\nc\n").code,
+                agent.run(&["-d", "joe", "-m", "Sub"], b"A: b\n\nd\n").code,
+            ];
+            let modes = ["", "new", "cur", "tmp", ".Sub", ".Sub/new", ".Sub/maildirfolder", "subscriptions"]
+                .map(|below| agent.mode(below));
+            (codes, agent.message_modes_and_groups(), modes)
+        });
+        let [mut theirs, ours] = seen;
+        if group == 33 && mode & 0o2007 == 0 {
+            // L11: without its group, a message is for the user alone.
+            let alone =
+                |text: &mut String| *text = text.replace("100640", "100600").replace("100660", "100600");
+            assert_eq!(theirs.1.len(), 1, "{theirs:?}");
+            assert_ne!(theirs.1, ours.1, "L11");
+            theirs.1.iter_mut().for_each(alone);
+        }
+        if theirs != ours {
+            wrong.push(format!("{is_there} {mode:o} {group}:\n{theirs:#?}\n{ours:#?}"));
+        }
+    }
+    assert!(wrong.is_empty(), "dovecot-lda, ours:\n{}", wrong.join("\n"));
+}

@@ -213,8 +213,20 @@ impl Agent {
 
     /// Owner and mode of what lies at a path below the Maildir.
     pub fn mode(&self, below: &str) -> String {
-        let found = fs::metadata(self.root().join(below)).unwrap_or_else(|error| panic!("{below}: {error}"));
-        format!("{below} {}:{} {:o}", found.uid(), found.gid(), found.mode())
+        fs::metadata(self.root().join(below)).map_or_else(
+            |error| format!("{below}: {error}"),
+            |found| format!("{below} {}:{} {:o}", found.uid(), found.gid(), found.mode()),
+        )
+    }
+
+    /// Groups and modes of all messages of the INBOX and of `Sub`.
+    pub fn message_modes_and_groups(&self) -> Vec<String> {
+        [self.root(), self.root().join(".Sub")]
+            .iter()
+            .flat_map(|folder| files(folder))
+            .map(|path| fs::metadata(path).unwrap())
+            .map(|found| format!("{} {:o}", found.gid(), found.mode()))
+            .collect()
     }
 
     /// Modes of all messages of the INBOX.

@@ -2,7 +2,6 @@
 
 use std::fs::{self, File};
 use std::io::{self, Read, Seek, SeekFrom};
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -367,16 +366,7 @@ impl Message {
             return Ok(());
         }
         let Some(wanted) = boxes.permissions_of(folder)? else { return Ok(()) };
-        let path = &self.open.path;
-        self.open
-            .file
-            .set_permissions(fs::Permissions::from_mode(wanted.file))
-            .map_err(StoreError::io("fchmod", path))?;
-        if let Some(group) = wanted.group {
-            std::os::unix::fs::fchown(&self.open.file, None, Some(group))
-                .map_err(StoreError::io("fchown", path))?;
-        }
-        Ok(())
+        wanted.give(&self.open.file, &self.open.path)
     }
 
     /// A hard link; where there are none, a copy.
