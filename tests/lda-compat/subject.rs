@@ -73,6 +73,13 @@ impl Agent {
         self.home.join("Maildir")
     }
 
+    /// Adds lines to the configuration, each program's own.
+    pub fn add(&self, theirs: &str, ours: &str) {
+        let text = fs::read_to_string(&self.conf).unwrap();
+        let more = if self.is_ours() { ours } else { theirs };
+        fs::write(&self.conf, format!("{text}\n{more}\n")).unwrap();
+    }
+
     /// Writes another mail_location into the configuration.
     pub fn set_mail_location(&self, location: &str) {
         let text = fs::read_to_string(&self.conf).unwrap();
