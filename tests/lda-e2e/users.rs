@@ -32,6 +32,9 @@ fn exit_codes_are_dovecot_ldas() {
     assert_eq!(code(&lab, &["-d", "joe", "-o", "first_valid_uid=6000"]), Some(75));
     assert_eq!(code(&lab, &["-d", "joe", "-o", "nosuch=1"]), Some(75));
     assert_eq!(code(&lab, &["-d", "joe", "-p", "/nonexistent"]), Some(75));
+    // Root is gone before the message is read: a file that only root may read is none for the user.
+    let secret = lab.scratch.write_secret("secret", message(2, "x")).display().to_string();
+    assert_eq!(code(&lab, &["-d", "joe", "-p", &secret]), Some(75));
     fs::write(&lab.conf, "mail_locatoin = 1\n").unwrap();
     assert_eq!(code(&lab, &["-d", "joe"]), Some(75), "a mistake in the configuration bounces nothing");
     assert_eq!(code(&lab, &["-n"]), Some(78));
