@@ -5,9 +5,14 @@ use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use super::{Folder, StoreError, dotlock, folder, sync_directory};
 use crate::location::{Layout, Place};
+use crate::own_file;
+
+/// How long is waited for the lock on subscriptions; a message is not to wait for them.
+const SUBSCRIBING: Duration = Duration::from_secs(1);
 
 /// A user's mailbox.
 #[derive(Debug)]
@@ -231,8 +236,8 @@ impl Mailboxes {
         let path = directory.join(&self.place.subscriptions);
         // Others (Dovecot, another thread) may add a folder at the same time.
         let lock_path = directory.join(format!("{}.lock", self.place.subscriptions));
-        let _lock = dotlock::lock(self, &lock_path)?;
-        let old = match fs::read(&path) {
+        let _lock = dotlock::lock(self, &lock_path, SUBSCRIBING)?;
+        let old = match own_file::read(&path) {
             Ok(old) => old,
             Err(error) if error.kind() == io::ErrorKind::NotFound => b"V\t2\n\n".to_vec(),
             Err(error) => return Err(StoreError::io("read", &path)(error)),

@@ -9,6 +9,7 @@ use super::attempt::{self, Earlier, same_end};
 use super::incoming::Open;
 use super::name::Base;
 use super::{Folder, Incoming, Mailboxes, StoreError, keywords, sync_directory};
+use crate::own_file;
 
 /// A message in `tmp`. Dropped, it goes from there; what has been placed stays.
 #[derive(Debug)]
@@ -350,7 +351,7 @@ impl Message {
 
     /// Whether the file at `path` is this message.
     fn is_same(&mut self, path: &Path) -> Result<bool, StoreError> {
-        let mut other = match File::open(path) {
+        let mut other = match own_file::open(path) {
             Ok(file) => file,
             // It went to cur meanwhile, or was removed: a new name will do.
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
