@@ -110,6 +110,45 @@ fn options_of_the_mail_location() {
     assert!(wrong.is_empty(), "dovecot-lda, ours:\n{}", wrong.join("\n"));
 }
 
+/// Namespaces: what stands before and between the parts of a folder's name. L12: what has no prefix goes below it.
+#[test]
+fn names_in_a_namespace() {
+    let mut wrong = Vec::new();
+    for (separator, prefix) in [("/", ""), (".", "INBOX."), ("/", "INBOX/")] {
+        let seen = Agent::both(Conf { autocreate: true, ..Conf::default() }).map(|agent| {
+            agent.add(
+                &format!(
+                    "namespace inbox {{\n inbox = yes\n separator = {separator}\n prefix = {prefix}\n}}"
+                ),
+                "",
+            );
+            agent.set_top(&[("namespace_separator", separator), ("namespace_prefix", prefix)]);
+            agent.set_mail_location("maildir:~/top/box");
+            let mut number = 0;
+            let mut codes = Vec::new();
+            let names = ["", "INBOX", "Sub", "A/B", "A.B", "INBOX.Sub", "INBOX/Sub", "inbox.low", "INBOX."];
+            let is_below = |name: &str| name.is_empty() || name.to_ascii_uppercase().starts_with("INBOX");
+            for folder in names.into_iter().filter(|name| prefix.is_empty() || is_below(name)) {
+                number += 1;
+                let message = format!("Message-ID: <{number}@x>\n\nx\n");
+                codes.push((folder, agent.run(&["-d", "joe", "-m", folder], message.as_bytes()).code));
+            }
+            let subscriptions =
+                fs::read_to_string(agent.home().join("top/box/subscriptions")).unwrap_or_default();
+            let seen = (codes, agent.tree("top"), subscriptions);
+            if !prefix.is_empty() {
+                agent.run(&["-d", "joe", "-m", "Without"], b"A: b\n\nx\n");
+                assert_eq!(agent.home().join("top/box/.Without").exists(), agent.is_ours(), "L12");
+            }
+            seen
+        });
+        if seen[0] != seen[1] {
+            wrong.push(format!("{separator} {prefix}:\n{:#?}\n{:#?}", seen[0], seen[1]));
+        }
+    }
+    assert!(wrong.is_empty(), "dovecot-lda, ours:\n{}", wrong.join("\n"));
+}
+
 /// L11. Modes and groups come from the mailbox's own directory: a shared one, one with setgid, one of a group that the user
 /// is not in, which is nobody's reason to keep mail waiting.
 #[test]

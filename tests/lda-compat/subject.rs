@@ -73,6 +73,21 @@ impl Agent {
         self.home.join("Maildir")
     }
 
+    /// The user's home.
+    pub fn home(&self) -> &Path {
+        &self.home
+    }
+
+    /// Settings for the top of our configuration.
+    pub fn set_top(&self, settings: &[(&str, &str)]) {
+        if self.is_ours() {
+            let text = fs::read_to_string(&self.conf).unwrap();
+            let lines: String =
+                settings.iter().map(|(name, value)| format!("{name} = \"{value}\"\n")).collect();
+            fs::write(&self.conf, lines + &text).unwrap();
+        }
+    }
+
     /// Adds lines to the configuration, each program's own.
     pub fn add(&self, theirs: &str, ours: &str) {
         let text = fs::read_to_string(&self.conf).unwrap();
