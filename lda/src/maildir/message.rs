@@ -36,6 +36,8 @@ pub struct Message {
 
 impl Drop for Message {
     fn drop(&mut self) {
+        // What an earlier attempt left goes last: it is what another one would be told by, should we be killed here.
+        self.open.remove();
         self.leave();
     }
 }
@@ -209,10 +211,10 @@ impl Message {
         if let Some(path) = self.stake.take().filter(|_| !self.keep) {
             drop(fs::remove_file(path));
         }
+        self.copies.clear();
         for left in self.earlier.drain(..).filter(|_| self.delivered && !self.keep) {
             drop(fs::remove_file(left.path));
         }
-        self.copies.clear();
     }
 
     /// Puts the message into a folder, and makes sure that it stays there: the directory is synced.
