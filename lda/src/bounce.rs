@@ -1,4 +1,4 @@
-//! The report that postrider-lda sends itself when `lda_rejection = "bounce"` asks for it asks for it, in the form
+//! The report that postrider-lda sends itself when `lda_rejection = "bounce"` asks for it, in the form
 //! of dovecot-lda's: the text, the status (RFC 3464), the message's header.
 
 use std::io::Cursor;

@@ -5,7 +5,7 @@ mod around;
 use std::fmt::Write as _;
 use std::fs::{self, File};
 use std::io;
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -286,7 +286,12 @@ fn trial(findings: &mut Findings, tmp: &Path) {
     let name = |what: &str| -> PathBuf { tmp.join(format!("postrider-check.{}.{what}", std::process::id())) };
     let (file, link) = (name("file"), name("link"));
     let attempt = || -> Result<(), (&'static str, io::Error)> {
-        let mut made = File::create_new(&file).map_err(|error| ("creating a file", error))?;
+        let mut made = File::options()
+            .write(true)
+            .create_new(true)
+            .mode(0o600)
+            .open(&file)
+            .map_err(|error| ("creating a file", error))?;
         io::Write::write_all(&mut made, b"trial\n").map_err(|error| ("writing", error))?;
         made.sync_all().map_err(|error| ("fsync", error))?;
         fs::hard_link(&file, &link).map_err(|error| ("a hard link", error))

@@ -15,6 +15,7 @@ pub mod location;
 pub mod maildir;
 pub mod message;
 pub mod outcome;
+pub mod own_file;
 pub mod pipeline;
 pub mod plan;
 pub mod program;

@@ -145,6 +145,8 @@ fn start_log(settings: &Settings, to_stderr: bool, environment: Environment<'_>)
 
 fn deliver(invocation: &Invocation, options: &Deliver, environment: Environment<'_>) -> Result<u8, Failure> {
     let now = base::clock::since_epoch();
+    // Modes of files and folders are what the mailbox's root says.
+    nix::sys::stat::umask(nix::sys::stat::Mode::empty());
     let settings = settings(invocation)?;
     start_log(&settings, options.log_to_stderr, environment);
     let temporary = |text: String| (exit::TEMPFAIL, text);

@@ -74,25 +74,19 @@ struct Rule {
 /// What a rule says of a limit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Change {
-    /// It is this.
-    To(u64),
-    /// It is the default limit and this.
-    By(i64),
-    /// It is the default limit and this part of it.
-    ByPercent(i64),
-    /// It is this part of the default limit.
+    /// So much.
+    Amount(u64),
+    /// This part of the mailbox's limit.
     Percent(u64),
 }
 
 impl Change {
     fn of(self, default: u64) -> u64 {
-        let part = |percent: u64| default / 100 * percent + default % 100 * percent / 100;
         match self {
-            Self::To(limit) => limit,
-            Self::By(more) => default.saturating_add_signed(more),
-            Self::ByPercent(more) if more < 0 => default.saturating_sub(part(more.unsigned_abs())),
-            Self::ByPercent(more) => default.saturating_add(part(more.unsigned_abs())),
-            Self::Percent(percent) => part(percent),
+            Self::Amount(amount) => amount,
+            Self::Percent(percent) => {
+                (default / 100).saturating_mul(percent).saturating_add(default % 100 * percent / 100)
+            }
         }
     }
 }
@@ -135,22 +129,31 @@ impl Rules {
     pub fn root(&self) -> Limits {
         let mut limits = Limits::default();
         for rule in self.rules.iter().filter(|rule| rule.mask == "*") {
-            rule.change(Limits::default(), &mut limits);
+            limits.bytes = rule.bytes.map_or(limits.bytes, |bytes| bytes.of(0));
+            limits.count = rule.count.map_or(limits.count, |count| count.of(0));
         }
         limits
     }
 
-    /// The limits for saving into a folder, which may be above the root's; `None` where nothing is counted.
+    /// The limits for saving into a folder, which may be above the mailbox's; `None` where nothing is counted.
+    ///
+    /// As in Dovecot 2.3.19: of the rules for folders the first whose mask fits holds, what it says is added to the
+    /// mailbox's limit, with or without a `+`, and where the mailbox has no limit the folder has none.
     #[must_use]
     pub fn of(&self, folder: &str) -> Option<Limits> {
-        let root = self.root();
-        let mut limits = root;
-        for rule in self.rules.iter().filter(|rule| rule.mask != "*" && matches(&rule.mask, folder)) {
-            if rule.ignore {
-                return None;
-            }
-            rule.change(root, &mut limits);
+        let mut limits = self.root();
+        let rule = self.rules.iter().find(|rule| rule.mask != "*" && matches(&rule.mask, folder));
+        let Some(rule) = rule else { return Some(limits) };
+        if rule.ignore {
+            return None;
         }
+        let more = |limit: &mut u64, change: Option<Change>| {
+            if *limit > 0 {
+                *limit = limit.saturating_add(change.map_or(0, |change| change.of(*limit)));
+            }
+        };
+        more(&mut limits.bytes, rule.bytes);
+        more(&mut limits.count, rule.count);
         Some(limits)
     }
 
@@ -164,17 +167,6 @@ impl Rules {
     #[must_use]
     pub fn ignores(&self, folder: &str) -> bool {
         self.of(folder).is_none()
-    }
-}
-
-impl Rule {
-    fn change(&self, root: Limits, limits: &mut Limits) {
-        if let Some(bytes) = self.bytes {
-            limits.bytes = bytes.of(root.bytes);
-        }
-        if let Some(count) = self.count {
-            limits.count = count.of(root.count);
-        }
     }
 }
 
@@ -201,9 +193,9 @@ fn rule(text: &str) -> Result<Rule, String> {
         let (name, value) = limit.split_once('=').unwrap_or((limit, ""));
         match name {
             "ignore" => rule.ignore = true,
-            "storage" => rule.bytes = Some(change(value, 1024, text)?),
-            "bytes" => rule.bytes = Some(change(value, 1, text)?),
-            "messages" => rule.count = Some(change(value, 1, text)?),
+            "storage" => rule.bytes = Some(change(value, 1024, text, mask == "*")?),
+            "bytes" => rule.bytes = Some(change(value, 1, text, mask == "*")?),
+            "messages" => rule.count = Some(change(value, 1, text, mask == "*")?),
             // Limits that a quota back end of another kind has for itself.
             "backend" | "" => {}
             _ => {
@@ -216,26 +208,26 @@ fn rule(text: &str) -> Result<Rule, String> {
     Ok(rule)
 }
 
-fn change(text: &str, unit: u64, whole: &str) -> Result<Change, String> {
+fn change(text: &str, unit: u64, whole: &str, of_mailbox: bool) -> Result<Change, String> {
     let wrong = || format!("{whole:?}: {text:?} is no limit; write storage=1G, messages=1000, storage=+10%");
-    let (sign, digits) = match text.as_bytes().first() {
-        Some(b'+') => (Some(1), text.get(1..).unwrap_or_default()),
-        Some(b'-') => (Some(-1), text.get(1..).unwrap_or_default()),
-        _ => (None, text),
-    };
+    let digits = text.trim_start_matches(['+', '-']);
     let number = digits.trim_end_matches('%');
-    if number.len() < digits.len() {
-        let percent: u32 = number.parse().map_err(|_no_number| wrong())?;
-        return Ok(match sign {
-            Some(sign) => Change::ByPercent(i64::from(percent) * sign),
-            None => Change::Percent(u64::from(percent)),
-        });
+    let is_relative = digits.len() < text.len() || number.len() < digits.len();
+    if text.len() - digits.len() > 1 {
+        return Err(wrong());
     }
-    let amount = size(digits, unit).ok_or_else(wrong)?;
-    Ok(match sign {
-        Some(sign) => Change::By(i64::try_from(amount).map_err(|_no_number| wrong())? * sign),
-        None => Change::To(amount),
-    })
+    if of_mailbox && is_relative {
+        return Err(format!(
+            "{whole:?}: the limit of the whole mailbox stands for itself, without a sign or %"
+        ));
+    }
+    let change = if number.len() < digits.len() {
+        Change::Percent(number.parse::<u32>().map(u64::from).map_err(|_no_number| wrong())?)
+    } else {
+        Change::Amount(size(digits, unit).ok_or_else(wrong)?)
+    };
+    // A folder's limit is never below the mailbox's, whatever it says (Dovecot 2.3.19).
+    Ok(if text.starts_with('-') { Change::Amount(0) } else { change })
 }
 
 /// A number with B, K, M, G or T behind it; without, in `unit`.
@@ -297,20 +289,33 @@ mod tests {
             "Trash:storage=+10%%",
             "Spam:ignore",
             "A*:bytes=+100",
+            "Ab:bytes=7",
             "Half:storage=50%",
+            "Less:storage=-50%",
         ])
         .unwrap();
-        assert_eq!(rules.root(), Limits { bytes: 1 << 30, count: 10 });
-        assert_eq!(
-            rules.of("Trash").unwrap().bytes,
-            (1 << 30) / 100 * 10 + (1 << 30) + ((1 << 30) % 100) * 10 / 100
-        );
+        let gigabyte = 1 << 30;
+        assert_eq!(rules.root(), Limits { bytes: gigabyte, count: 10 });
+        let bytes = |folder: &str| rules.of(folder).unwrap().bytes;
+        assert_eq!(bytes("Trash"), gigabyte + gigabyte / 100 * 10 + gigabyte % 100 * 10 / 100);
         assert_eq!(rules.of("Spam"), None);
-        assert_eq!(rules.of("Abc").unwrap().bytes, (1 << 30) + 100);
-        assert_eq!(rules.of("Half").unwrap().bytes, 1 << 29);
+        assert_eq!((bytes("Abc"), bytes("Ab")), (gigabyte + 100, gigabyte + 100), "the first that fits");
+        assert_eq!(bytes("Half"), gigabyte + gigabyte / 2);
+        assert_eq!(bytes("Less"), gigabyte);
+        assert_eq!(Rules::parse(["Sub:bytes=1"]).unwrap().of("Sub").unwrap(), Limits::default());
+        let counted = Rules::parse(["*:messages=5", "Sub:bytes=100:messages=2"]).unwrap();
+        assert_eq!(counted.of("Sub").unwrap(), Limits { bytes: 0, count: 7 });
         assert_eq!(Rules::parse(["*:storage=20"]).unwrap().root().bytes, 20480);
         assert_eq!(Rules::parse(["*:bytes=100K"]).unwrap().root().bytes, 102_400);
-        for bad in ["storage=1G", "*:storage=x", "*:nosuch=1", "*:storage=1Q"] {
+        for bad in [
+            "storage=1G",
+            "*:storage=x",
+            "*:nosuch=1",
+            "*:storage=1Q",
+            "*:bytes=+1",
+            "*:bytes=5%",
+            "A:bytes=+-1",
+        ] {
             assert!(Rules::parse([bad]).is_err(), "{bad}");
         }
     }

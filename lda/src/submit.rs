@@ -56,9 +56,12 @@ pub fn submit(
         .stdout(Stdio::null())
         .stderr(Stdio::piped());
     #[allow(unsafe_code, reason = "the child has to give up root between fork and exec")]
-    // SAFETY: the function makes system calls only, as what runs between fork and exec must.
+    // SAFETY: the functions make system calls only, as what runs between fork and exec must.
     unsafe {
-        command.pre_exec(crate::credentials::give_up_root);
+        command.pre_exec(|| {
+            nix::sys::stat::umask(nix::sys::stat::Mode::from_bits_truncate(0o077));
+            crate::credentials::give_up_root()
+        });
     }
     let mut child = command.spawn().map_err(|error| failed(error.to_string()))?;
     let stderr = child.stderr.take();

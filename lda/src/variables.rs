@@ -54,8 +54,11 @@ enum Step {
         offset: i64,
         length: Option<i64>,
     },
-    /// `%08i`: zeros in front, up to so many characters.
-    Zeros(usize),
+    /// `%08i`: bytes from `offset` on, and zeros in front up to `width`.
+    Zeros {
+        offset: i64,
+        width: usize,
+    },
 }
 
 /// What variables stand for.
@@ -220,23 +223,29 @@ impl Step {
                 format!("{:0digits$x}", hash & 0xffff_ffff)
             }
             Self::Hex => format!("{:x}", value.parse::<u64>().unwrap_or(0)),
-            Self::Zeros(width) => {
-                let missing = width.saturating_sub(value.len());
-                format!("{}{value}", "0".repeat(missing))
+            Self::Zeros { offset, width } => {
+                let rest = cut(value, *offset, None);
+                let zeros = "0".repeat(width.saturating_sub(rest.len()));
+                zeros + &String::from_utf8_lossy(rest)
             }
             Self::Substring { offset, length } => {
-                let total = i64::try_from(value.len()).unwrap_or(i64::MAX);
-                let start = if *offset < 0 { (total + offset).max(0) } else { (*offset).min(total) };
-                let end = match length {
-                    None => total,
-                    Some(length) if *length < 0 => (total + length).max(start),
-                    Some(length) => start.saturating_add(*length).min(total),
-                };
-                let range = usize::try_from(start).unwrap_or(0)..usize::try_from(end).unwrap_or(0);
-                String::from_utf8_lossy(value.as_bytes().get(range).unwrap_or_default()).into_owned()
+                String::from_utf8_lossy(cut(value, *offset, *length)).into_owned()
             }
         }
     }
+}
+
+/// Bytes from `offset` on (below zero: from the end), at most `length` of them (below zero: but for so many at the end).
+fn cut(value: &str, offset: i64, length: Option<i64>) -> &[u8] {
+    let total = i64::try_from(value.len()).unwrap_or(i64::MAX);
+    let start = if offset < 0 { (total + offset).max(0) } else { offset.min(total) };
+    let end = match length {
+        None => total,
+        Some(length) if length < 0 => (total + length).max(start),
+        Some(length) => start.saturating_add(length).min(total),
+    };
+    let range = usize::try_from(start).unwrap_or(0)..usize::try_from(end).unwrap_or(0);
+    value.as_bytes().get(range).unwrap_or_default()
 }
 
 /// The first 64 bits of the MD5 (`%N`).
@@ -292,13 +301,13 @@ fn variable(text: &str) -> Result<(Piece, &str), String> {
             letter => break named(letter.encode_utf8(&mut [0; 4]))?,
         }
     };
-    // Zeros in front mean that nothing is cut off.
-    let length = Some(width).filter(|width| *width != 0 && !zeros);
-    if offset != 0 || length.is_some() {
-        steps.push(Step::Substring { offset, length });
-    }
-    if zeros && width > 0 {
-        steps.push(Step::Zeros(usize::try_from(width).unwrap_or(0)));
+    match usize::try_from(width) {
+        // Zeros in front mean that nothing is cut off behind.
+        Ok(width) if zeros && width > 0 => steps.push(Step::Zeros { offset, width }),
+        _ if (offset, width) != (0, 0) => {
+            steps.push(Step::Substring { offset, length: Some(width).filter(|width| *width != 0) });
+        }
+        _ => {}
     }
     Ok((Piece::Variable { name, steps }, rest))
 }

@@ -21,7 +21,9 @@ fn every_difference_has_a_number_and_a_case() {
         .collect();
     let counted: Vec<String> = (1..=listed.len()).map(|number| format!("L{number}")).collect();
     assert_eq!(listed, counted, "the numbers go from L1 on without a gap");
-    let cases = fs::read_to_string(root.join("tests/lda-compat/cases.rs")).unwrap();
+    let cases: String = ["cases", "places", "quota"]
+        .map(|name| fs::read_to_string(root.join(format!("tests/lda-compat/{name}.rs"))).unwrap())
+        .concat();
     let mut held: BTreeSet<String> = cases
         .split(|letter: char| !letter.is_ascii_alphanumeric())
         .filter(|word| {

@@ -5,4 +5,6 @@
 
 mod cases;
 mod differences;
+mod places;
+mod quota;
 mod subject;

@@ -73,6 +73,28 @@ impl Agent {
         self.home.join("Maildir")
     }
 
+    /// The user's home.
+    pub fn home(&self) -> &Path {
+        &self.home
+    }
+
+    /// Settings for the top of our configuration.
+    pub fn set_top(&self, settings: &[(&str, &str)]) {
+        if self.is_ours() {
+            let text = fs::read_to_string(&self.conf).unwrap();
+            let lines: String =
+                settings.iter().map(|(name, value)| format!("{name} = \"{value}\"\n")).collect();
+            fs::write(&self.conf, lines + &text).unwrap();
+        }
+    }
+
+    /// Adds lines to the configuration, each program's own.
+    pub fn add(&self, theirs: &str, ours: &str) {
+        let text = fs::read_to_string(&self.conf).unwrap();
+        let more = if self.is_ours() { ours } else { theirs };
+        fs::write(&self.conf, format!("{text}\n{more}\n")).unwrap();
+    }
+
     /// Writes another mail_location into the configuration.
     pub fn set_mail_location(&self, location: &str) {
         let text = fs::read_to_string(&self.conf).unwrap();
@@ -213,8 +235,20 @@ impl Agent {
 
     /// Owner and mode of what lies at a path below the Maildir.
     pub fn mode(&self, below: &str) -> String {
-        let found = fs::metadata(self.root().join(below)).unwrap_or_else(|error| panic!("{below}: {error}"));
-        format!("{below} {}:{} {:o}", found.uid(), found.gid(), found.mode())
+        fs::metadata(self.root().join(below)).map_or_else(
+            |error| format!("{below}: {error}"),
+            |found| format!("{below} {}:{} {:o}", found.uid(), found.gid(), found.mode()),
+        )
+    }
+
+    /// Groups and modes of all messages of the INBOX and of `Sub`.
+    pub fn message_modes_and_groups(&self) -> Vec<String> {
+        [self.root(), self.root().join(".Sub")]
+            .iter()
+            .flat_map(|folder| files(folder))
+            .map(|path| fs::metadata(path).unwrap())
+            .map(|found| format!("{} {:o}", found.gid(), found.mode()))
+            .collect()
     }
 
     /// Modes of all messages of the INBOX.

@@ -18,7 +18,8 @@ fn occurrences(lab: &Lab, arguments: &[&str], message: &[u8]) -> BTreeMap<String
 fn strace(lab: &Lab, options: &[&str], arguments: &[&str]) -> Command {
     let mut command = Command::new("strace");
     command.args(options).arg(program()).arg("-c").arg(&lab.conf).args(["-d", "joe"]).args(arguments);
-    command.env("POSTRIDER_LOG", "stderr");
+    // cargo's folders of libraries would be looked through, a hundred calls that no delivery makes.
+    command.env("POSTRIDER_LOG", "stderr").env_remove("LD_LIBRARY_PATH");
     command
 }
 

@@ -37,6 +37,37 @@ fn inputs() -> Vec<(&'static str, Vec<u8>)> {
     ]
 }
 
+/// What a user can put into the mailbox: pipes that nobody writes to, files without end. Mail waits, the agent does not.
+#[test]
+fn hostile_files_in_the_mailbox() {
+    let lab = Lab::new("hostile", "lda_mailbox_autocreate = true\nlda_mailbox_autosubscribe = true");
+    assert_eq!(lab.deliver(&[], b"A: b\n\nx\n").status.code(), Some(0));
+    let pipe = |name: &str| {
+        let path = lab.root().join(name);
+        nix::unistd::mkfifo(&path, nix::sys::stat::Mode::S_IRWXU).unwrap();
+        std::os::unix::fs::chown(&path, Some(crate::lab::USER), Some(crate::lab::USER)).unwrap();
+        path
+    };
+    let size = pipe("maildirsize");
+    let subscriptions = pipe("subscriptions");
+    let deliver = |arguments: &[&str]| {
+        let mut command = std::process::Command::new("timeout");
+        command.arg("20").arg(crate::lab::program()).arg("-c").arg(&lab.conf).args(["-d", "joe", "-L"]);
+        crate::lab::run(command.args(arguments), b"A: b\n\ny\n")
+    };
+    let output = deliver(&[]);
+    assert_eq!(output.status.code(), Some(75), "{}", said(&output));
+    assert!(said(&output).contains("maildirsize) failed: it is no file; remove it"), "{}", said(&output));
+    fs::remove_file(&size).unwrap();
+    let output = deliver(&["-m", "Sub"]);
+    assert_eq!(output.status.code(), Some(0), "{}", said(&output));
+    assert!(said(&output).contains("cannot be subscribed to"), "{}", said(&output));
+    fs::remove_file(&subscriptions).unwrap();
+    fs::File::create(&subscriptions).unwrap().set_len(1 << 40).unwrap();
+    let output = deliver(&["-m", "Sub2"]);
+    assert!(output.status.success() && said(&output).contains("larger than"), "{}", said(&output));
+}
+
 /// CR LF becomes LF; other CRs stay.
 fn with_lf(bytes: &[u8]) -> Vec<u8> {
     let mut out = Vec::new();

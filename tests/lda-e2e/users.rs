@@ -32,6 +32,9 @@ fn exit_codes_are_dovecot_ldas() {
     assert_eq!(code(&lab, &["-d", "joe", "-o", "first_valid_uid=6000"]), Some(75));
     assert_eq!(code(&lab, &["-d", "joe", "-o", "nosuch=1"]), Some(75));
     assert_eq!(code(&lab, &["-d", "joe", "-p", "/nonexistent"]), Some(75));
+    // Root is gone before the message is read: a file that only root may read is none for the user.
+    let secret = lab.scratch.write_secret("secret", message(2, "x")).display().to_string();
+    assert_eq!(code(&lab, &["-d", "joe", "-p", &secret]), Some(75));
     fs::write(&lab.conf, "mail_locatoin = 1\n").unwrap();
     assert_eq!(code(&lab, &["-d", "joe"]), Some(75), "a mistake in the configuration bounces nothing");
     assert_eq!(code(&lab, &["-n"]), Some(78));
@@ -284,4 +287,37 @@ fn check_user_looks_at_the_userdb_and_the_scripts() {
     fs::remove_file(lab.scratch.file("users")).unwrap();
     let (status, text) = check(&lab.conf, "joe");
     assert!(status == 75 && text.contains("help: restore "), "{status}: {text}");
+}
+
+/// A directory behind the system's users that hangs: the agent is ended when the time is over, and Postfix keeps the mail.
+#[test]
+fn users_of_the_system_are_not_waited_for() {
+    use std::os::unix::process::ExitStatusExt as _;
+    let scratch = Scratch::new("ldasystem");
+    let mail = scratch.file("mail");
+    fs::create_dir(&mail).unwrap();
+    std::os::unix::fs::chown(&mail, Some(65534), Some(65534)).unwrap();
+    let conf = scratch.write(
+        "lda.toml",
+        format!(
+            "mail_location = \"maildir:{}/%n\"\n[[userdb]]\ndriver = \"system\"\ntimeout = \"1s\"\n",
+            mail.display()
+        ),
+    );
+    let deliver = |delay: &str| {
+        let mut command = Command::new("strace");
+        // Opening the file of users takes so long.
+        command
+            .args(["-o", "/dev/null", "-P", "/etc/passwd", "-e"])
+            .arg(format!("inject=openat:delay_enter={delay}"));
+        command.arg(program()).arg("-c").arg(&conf).args(["-d", "nobody"]).env("POSTRIDER_LOG", "stderr");
+        let output = run(&mut command, &message(1, "x"));
+        (output.status, said(&output))
+    };
+    let (status, text) = deliver("2500000");
+    assert_eq!(status.signal(), Some(14), "{status:?} {text}");
+    assert!(!mail.join("nobody").exists(), "{text}");
+    let (status, text) = deliver("10");
+    assert!(status.success(), "{text}");
+    assert_eq!(crate::lab::messages(&mail.join("nobody")).len(), 1);
 }

@@ -231,3 +231,22 @@ fn odd_messages_arrive_as_they_are() {
     assert!(client.say("MAIL FROM:<> SMTPUTF8 BODY=8BITMIME").starts_with("250 "));
     assert!(client.say("RCPT TO:<anna+z\u{eb}>").starts_with("250 "));
 }
+
+/// The detail of an address names a folder; each character of recipient_delimiter begins one.
+#[test]
+fn details_name_folders() {
+    let conf = LmtpConf::new()
+        .user("anna")
+        .ours("recipient_delimiter = \"-_\"\nlda_mailbox_autocreate = true")
+        .lmtp("save_to_detail_mailbox = true");
+    let (server, _scratch) = start(&conf);
+    let mut client = server.connect();
+    for address in ["anna-Work", "anna_Work", "ANNA-Other-x", "anna"] {
+        assert!(client.deliver(&[address], "Subject: x\r\n\r\nx")[0].starts_with("250 "), "{address}");
+    }
+    assert_eq!(server.files("anna", ".Work/new").len(), 2);
+    assert_eq!(server.files("anna", ".Other-x/new").len(), 1);
+    assert_eq!(server.files("anna", "new").len(), 1);
+    client.say("MAIL FROM:<>");
+    assert!(client.say("RCPT TO:<anna+x>").starts_with("550 5.1.1 "), "a plus is a letter here");
+}

@@ -53,6 +53,10 @@ fn killed_under_postfix() {
                 let filling = "0123456789\n".repeat(if number % 5 == 0 { 20_000 } else { 300 });
                 let text = format!("From: s@x.example\nSubject: {number}\n\n{filling}the end\n");
                 postfix.sendmail("s@x.example", recipients(number), text.as_bytes());
+                if long() {
+                    // As many kills as messages, or so.
+                    std::thread::sleep(Duration::from_millis(120));
+                }
             }
         });
         let mut dice = 88_172_645_463_325_252_u64;

@@ -86,7 +86,7 @@ fn show(report: &Report) {
 fn start(settings: Settings, config: &Path) -> Result<(), Failure> {
     start_log(&settings);
     // Modes of files and folders are what the mailbox's root says, not what whoever started us had.
-    listen::set_umask(0o077);
+    listen::set_umask(0);
     let handed_over = listen::handed_over().map_err(|error| (exit::UNAVAILABLE, error.to_string()))?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()

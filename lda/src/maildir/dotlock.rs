@@ -9,8 +9,7 @@ use super::{Mailboxes, StoreError};
 
 /// A lock older than this was left behind (Dovecot's limit for keywords and subscriptions is 2 minutes).
 const STALE: Duration = Duration::from_secs(120);
-/// How often and how long is waited for a lock.
-const WAITS: usize = 200;
+/// How long is waited for a lock before it is tried again.
 const WAIT: Duration = Duration::from_millis(50);
 
 /// The lock file, removed when dropped.
@@ -25,10 +24,14 @@ impl Drop for Lock<'_> {
 /// Takes the lock at `path`; it is given back when dropped.
 ///
 /// # Errors
-/// Somebody else keeps it for 10 s, or it cannot be created.
-pub(super) fn lock<'a>(boxes: &Mailboxes, path: &'a Path) -> Result<Lock<'a>, StoreError> {
+/// Somebody else keeps it for longer than `patience`, or it cannot be created.
+pub(super) fn lock<'a>(
+    boxes: &Mailboxes,
+    path: &'a Path,
+    patience: Duration,
+) -> Result<Lock<'a>, StoreError> {
     let mut made_above = false;
-    for _ in 0..WAITS {
+    for _ in 0..patience.as_millis() / WAIT.as_millis() {
         let made: io::Result<File> = boxes.new_file(path);
         match made {
             Ok(_) => return Ok(Lock(path)),

@@ -53,12 +53,19 @@ pub(super) struct Open {
     pub(super) keep: bool,
 }
 
-impl Drop for Open {
-    fn drop(&mut self) {
-        if !self.keep {
+impl Open {
+    /// Removes it, unless it is to be kept.
+    pub(super) fn remove(&mut self) {
+        if !std::mem::replace(&mut self.keep, true) {
             // Another file of this name does not exist: it is ours while it is there.
             drop(fs::remove_file(&self.path));
         }
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.remove();
     }
 }
 

@@ -1,14 +1,17 @@
 //! Keywords of a folder: the letters a to z that stand for them in names of files, kept in `dovecot-keywords`.
 
-use std::fs;
 use std::io;
 use std::path::Path;
+use std::time::Duration;
 
 use super::dotlock::lock;
 use super::{Folder, Mailboxes, StoreError};
+use crate::own_file;
 
 /// The most keywords of a folder: letters a to z.
 const MOST: usize = 26;
+/// How long is waited for the file's lock: without the letters the message cannot be named.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// The letters of keywords, which are added to the file where they are not in it. A keyword for which there
 /// is no letter left is passed over.
@@ -30,7 +33,7 @@ pub(super) fn letters(
     }
     // Others (Dovecot) may write at the same time: under its lock, and read again.
     let lock_path = folder.control.join("dovecot-keywords.lock");
-    let lock = lock(boxes, &lock_path)?;
+    let lock = lock(boxes, &lock_path, PATIENCE)?;
     let mut known = read(&path)?;
     let before = known.len();
     for keyword in keywords {
@@ -58,7 +61,7 @@ fn find(known: &[String], keyword: &str) -> Option<char> {
 
 /// The keywords by their numbers; a number that is missing holds an empty name.
 fn read(path: &Path) -> Result<Vec<String>, StoreError> {
-    let text = match fs::read(path) {
+    let text = match own_file::read(path) {
         Ok(text) => text,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
         Err(error) => return Err(StoreError::io("read", path)(error)),

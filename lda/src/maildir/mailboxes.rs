@@ -5,9 +5,14 @@ use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use super::{Folder, StoreError, dotlock, folder, sync_directory};
 use crate::location::{Layout, Place};
+use crate::own_file;
+
+/// How long is waited for the lock on subscriptions; a message is not to wait for them.
+const SUBSCRIBING: Duration = Duration::from_secs(1);
 
 /// A user's mailbox.
 #[derive(Debug)]
@@ -43,6 +48,30 @@ impl Permissions {
             file: mode & 0o666 | 0o600,
             directory: mode & 0o777 | 0o700,
             group: (!inherits && !same_as_others && group != own_group).then_some(group),
+        }
+    }
+}
+
+impl Permissions {
+    /// Gives them to a file. A group that the user is not in is nobody's reason to keep mail waiting (Dovecot 2.3.19
+    /// does the same): the file is then for the user alone.
+    ///
+    /// # Errors
+    /// The operating system refuses.
+    pub(super) fn give(self, file: &File, path: &Path) -> Result<(), StoreError> {
+        let set = |mode| file.set_permissions(fs::Permissions::from_mode(mode));
+        set(self.file).map_err(StoreError::io("fchmod", path))?;
+        let Some(group) = self.group else { return Ok(()) };
+        match std::os::unix::fs::fchown(file, None, Some(group)) {
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+                let directory = path.parent().unwrap_or(path).display();
+                log::warn!(
+                    "{directory}: its group {group} cannot be given to a message, because the user is not in it: see \
+                     mail_access_groups, or chgrp the mailbox"
+                );
+                set(self.file & !0o070).map_err(StoreError::io("fchmod", path))
+            }
+            other => other.map_err(StoreError::io("fchown", path)),
         }
     }
 }
@@ -207,8 +236,8 @@ impl Mailboxes {
         let path = directory.join(&self.place.subscriptions);
         // Others (Dovecot, another thread) may add a folder at the same time.
         let lock_path = directory.join(format!("{}.lock", self.place.subscriptions));
-        let _lock = dotlock::lock(self, &lock_path)?;
-        let old = match fs::read(&path) {
+        let _lock = dotlock::lock(self, &lock_path, SUBSCRIBING)?;
+        let old = match own_file::read(&path) {
             Ok(old) => old,
             Err(error) if error.kind() == io::ErrorKind::NotFound => b"V\t2\n\n".to_vec(),
             Err(error) => return Err(StoreError::io("read", &path)(error)),
@@ -244,7 +273,8 @@ impl Mailboxes {
         aside.push(format!(".{}.{}.{number}", self.hostname.replace('/', "_"), std::process::id()));
         let aside = PathBuf::from(aside);
         let write = || -> Result<(), StoreError> {
-            let mut file = File::create(&aside).map_err(StoreError::io("open", &aside))?;
+            let open = File::options().write(true).create(true).truncate(true).mode(0o600).open(&aside);
+            let mut file = open.map_err(StoreError::io("open", &aside))?;
             self.own(&file, &aside)?;
             file.write_all(content).map_err(StoreError::io("write", &aside))?;
             if self.sync {
@@ -277,12 +307,7 @@ impl Mailboxes {
     }
 
     fn own(&self, file: &File, path: &Path) -> Result<(), StoreError> {
-        file.set_permissions(fs::Permissions::from_mode(self.permissions.file))
-            .map_err(StoreError::io("fchmod", path))?;
-        if let Some(group) = self.permissions.group {
-            std::os::unix::fs::fchown(file, None, Some(group)).map_err(StoreError::io("fchown", path))?;
-        }
-        Ok(())
+        self.permissions.give(file, path)
     }
 
     /// Creates a directory and what is missing above it. True when it was not there.
@@ -302,17 +327,31 @@ impl Mailboxes {
             }
             Err(error) => return Err(StoreError::io("mkdir", path)(error)),
         }
-        if self.permissions != Permissions::PRIVATE {
-            // mkdir obeys the umask, and setgid of the directory above must stay.
-            let found = fs::metadata(path).map_err(StoreError::io("stat", path))?;
+        if let Err(error) = self.own_directory(path) {
+            // It is empty, and would look like the folder at the next attempt.
+            drop(fs::remove_dir(path));
+            return Err(error);
+        }
+        Ok(true)
+    }
+
+    /// Gives the mailbox's permissions to a new directory.
+    fn own_directory(&self, path: &Path) -> Result<(), StoreError> {
+        if self.permissions == Permissions::PRIVATE {
+            return Ok(());
+        }
+        // mkdir obeys the umask, which the programs set to 0: setgid comes from the directory above, and a chmod by
+        // somebody who is not in the group would take it away.
+        let found = fs::metadata(path).map_err(StoreError::io("stat", path))?;
+        if found.mode() & 0o777 != self.permissions.directory {
             let mode = self.permissions.directory | found.mode() & 0o2000;
             fs::set_permissions(path, fs::Permissions::from_mode(mode))
                 .map_err(StoreError::io("chmod", path))?;
-            if let Some(group) = self.permissions.group {
-                std::os::unix::fs::chown(path, None, Some(group)).map_err(StoreError::io("chown", path))?;
-            }
         }
-        Ok(true)
+        if let Some(group) = self.permissions.group {
+            std::os::unix::fs::chown(path, None, Some(group)).map_err(StoreError::io("chown", path))?;
+        }
+        Ok(())
     }
 
     fn empty_file(&self, path: &Path) -> Result<(), StoreError> {

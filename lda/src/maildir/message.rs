@@ -2,7 +2,6 @@
 
 use std::fs::{self, File};
 use std::io::{self, Read, Seek, SeekFrom};
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -10,6 +9,7 @@ use super::attempt::{self, Earlier, same_end};
 use super::incoming::Open;
 use super::name::Base;
 use super::{Folder, Incoming, Mailboxes, StoreError, keywords, sync_directory};
+use crate::own_file;
 
 /// A message in `tmp`. Dropped, it goes from there; what has been placed stays.
 #[derive(Debug)]
@@ -36,6 +36,8 @@ pub struct Message {
 
 impl Drop for Message {
     fn drop(&mut self) {
+        // What an earlier attempt left goes last: it is what another one would be told by, should we be killed here.
+        self.open.remove();
         self.leave();
     }
 }
@@ -209,10 +211,10 @@ impl Message {
         if let Some(path) = self.stake.take().filter(|_| !self.keep) {
             drop(fs::remove_file(path));
         }
+        self.copies.clear();
         for left in self.earlier.drain(..).filter(|_| self.delivered && !self.keep) {
             drop(fs::remove_file(left.path));
         }
-        self.copies.clear();
     }
 
     /// Puts the message into a folder, and makes sure that it stays there: the directory is synced.
@@ -351,7 +353,7 @@ impl Message {
 
     /// Whether the file at `path` is this message.
     fn is_same(&mut self, path: &Path) -> Result<bool, StoreError> {
-        let mut other = match File::open(path) {
+        let mut other = match own_file::open(path) {
             Ok(file) => file,
             // It went to cur meanwhile, or was removed: a new name will do.
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
@@ -367,16 +369,7 @@ impl Message {
             return Ok(());
         }
         let Some(wanted) = boxes.permissions_of(folder)? else { return Ok(()) };
-        let path = &self.open.path;
-        self.open
-            .file
-            .set_permissions(fs::Permissions::from_mode(wanted.file))
-            .map_err(StoreError::io("fchmod", path))?;
-        if let Some(group) = wanted.group {
-            std::os::unix::fs::fchown(&self.open.file, None, Some(group))
-                .map_err(StoreError::io("fchown", path))?;
-        }
-        Ok(())
+        wanted.give(&self.open.file, &self.open.path)
     }
 
     /// A hard link; where there are none, a copy.

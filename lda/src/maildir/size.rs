@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use super::{Mailboxes, StoreError, name};
 use crate::location::Layout;
+use crate::own_file;
 use crate::quota::{Limits, Rules, Usage};
 
 /// The file is made anew beyond this size, and when it is over quota and older than [`STALE`].
@@ -115,7 +116,7 @@ impl Size {
 
 /// The file's content; `None` when it is not there. A file that is no such file counts as stale and empty.
 fn parse(path: &Path, now: Duration) -> Result<Option<Size>, StoreError> {
-    let file = match File::open(path) {
+    let file = match own_file::open(path) {
         Ok(file) => file,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(StoreError::io("open", path)(error)),

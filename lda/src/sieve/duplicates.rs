@@ -13,6 +13,8 @@ use std::time::Duration;
 
 use rustix::fs::{FlockOperation, flock};
 
+use crate::own_file;
+
 /// The file's name in a user's home.
 pub const FILE_NAME: &str = ".postrider.lda-dupes";
 /// The file is written anew when it is larger than this; nothing beyond it is read.
@@ -67,7 +69,7 @@ impl Duplicates {
     /// # Errors
     /// The file is there but cannot be read.
     pub fn read(&self, now: Duration) -> io::Result<Known> {
-        match File::open(&self.path) {
+        match own_file::open(&self.path) {
             Ok(file) => {
                 let lines = lines(&file)?;
                 let fresh = lines.into_iter().filter(|(until, _)| *until > now.as_secs());
@@ -85,7 +87,14 @@ impl Duplicates {
     pub fn hold(&self) -> io::Result<Held<'_>> {
         let mut waited = Duration::ZERO;
         loop {
-            let file = File::options().read(true).append(true).create(true).mode(0o600).open(&self.path)?;
+            let file = File::options()
+                .read(true)
+                .append(true)
+                .create(true)
+                .mode(0o600)
+                .custom_flags(nix::libc::O_NONBLOCK)
+                .open(&self.path)?;
+            let file = own_file::check(file)?;
             match flock(&file, FlockOperation::NonBlockingLockExclusive) {
                 Ok(()) => {
                     // Whoever held it may have put a new file in its place.
@@ -138,7 +147,7 @@ impl Held<'_> {
     }
 
     fn rewrite(&mut self, id: &str, until: u64, now: Duration) -> io::Result<()> {
-        let mut entries = lines(&File::open(&self.duplicates.path)?)?;
+        let mut entries = lines(&own_file::open(&self.duplicates.path)?)?;
         entries.retain(|(until, _)| *until > now.as_secs());
         entries.push((until, id.to_owned()));
         entries.sort_by_key(|(until, _)| std::cmp::Reverse(*until));

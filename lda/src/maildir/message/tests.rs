@@ -188,6 +188,26 @@ fn a_recipient_of_several_is_held() {
     assert_eq!((anna.files("tmp").len(), bob.files("tmp").len()), (0, 0));
 }
 
+/// The attempt that comes upon an earlier one's file removes its own first: killed in between, it leaves that file, and
+/// nothing that nobody would look for.
+#[test]
+fn the_trace_of_an_earlier_attempt_goes_last() {
+    let lab = Lab::new();
+    let text = format!("{HEAD}\nbody\n");
+    let mut first = lab.message(&text);
+    lab.place(&mut first, "INBOX", &Marks::default());
+    first.keep_for_another_attempt();
+    drop(first);
+    let mut second = lab.message(&text);
+    assert_eq!(lab.place(&mut second, "INBOX", &Marks::default()), Placed::Already);
+    assert_eq!(lab.files("tmp").len(), 2);
+    let earlier = second.earlier[0].path.clone();
+    second.open.remove();
+    assert_eq!(lab.files("tmp"), [earlier]);
+    drop(second);
+    assert_eq!(lab.files("tmp").len(), 0);
+}
+
 /// A delivery that fails leaves what an earlier attempt left: the next one needs it.
 #[test]
 fn a_failed_attempt_leaves_the_trace_of_an_earlier_one() {
