@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize};
 
 use base::config::{Report, Severity, Source};
 use base::exit;
+use base::log::Sink;
 use base::service::listen::{self, Access, Address, Listener};
 use base::service::privileges::RunAs;
 use base::service::signals::Signals;
@@ -117,7 +118,7 @@ fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
 /// the program was started with, then these are given up.
 fn start(settings: Settings, config: &Path) -> Result<(), Failure> {
     let log = &settings.log;
-    base::log::start_daemon(log.syslog, &log.facility, &log.tag, level(&settings));
+    base::log::start_daemon(log.syslog, &log.facility, Sink::StderrThread, &log.tag, level(&settings));
     let user = settings.run_as.as_deref().map(RunAs::find).transpose();
     let user = user.map_err(|error| (exit::CONFIG, error.to_string()))?;
     let handed_over = listen::handed_over().map_err(|error| (exit::UNAVAILABLE, error.to_string()))?;

@@ -196,7 +196,7 @@ fn start_tool_log() {
 /// with the rights that the program was started with, then these are given up.
 fn start(settings: Settings, config: &Path) -> Result<(), Failure> {
     let log = &settings.log;
-    base::log::start_daemon(log.syslog, &log.facility, &log.tag, level(&settings));
+    base::log::start_daemon(log.syslog, &log.facility, Sink::StderrThread, &log.tag, level(&settings));
     let user = settings.run_as.as_deref().map(RunAs::find).transpose();
     let user = user.map_err(|error| (exit::CONFIG, error.to_string()))?;
     descriptors::allow(descriptors_of(&settings));

@@ -25,8 +25,8 @@ use writer::Writer;
 pub enum Sink {
     /// Standard error, `ident[pid]: text`, with the level in front when it is `warn` or worse.
     Stderr,
-    /// The same by a thread of its own, for a daemon without threads of other rights: a reader who is stuck
-    /// holds nobody up. The program ends with [`flush`].
+    /// The same by a thread of its own, for a daemon: a reader who is stuck holds nobody up. The program ends
+    /// with [`flush`], and does not fork(2) into the background afterwards.
     StderrThread,
     /// The system log's datagram socket, in the form that syslog(3) writes.
     Syslog(Syslog),

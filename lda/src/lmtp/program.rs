@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use base::config::{Report, Severity, Source};
 use base::exit;
-use base::log::{Facility, Sink, Syslog};
+use base::log::Sink;
 use base::service::listen::{self, Access, Address, Listener};
 use base::service::signals::Signals;
 
@@ -84,7 +84,8 @@ fn show(report: &Report) {
 
 /// Everything between a sound configuration and the daemon's end.
 fn start(settings: Settings, config: &Path) -> Result<(), Failure> {
-    start_log(&settings);
+    let log = &settings.log;
+    base::log::start_daemon(log.syslog, &log.facility, Sink::Stderr, &log.tag, level(&settings));
     // Modes of files and folders are what the mailbox's root says, not what whoever started us had.
     listen::set_umask(0);
     let handed_over = listen::handed_over().map_err(|error| (exit::UNAVAILABLE, error.to_string()))?;
@@ -142,23 +143,6 @@ fn is_for(listener: &Listener, address: &Address) -> bool {
         }
         _ => false,
     }
-}
-
-fn start_log(settings: &Settings) {
-    let log = &settings.log;
-    #[allow(clippy::disallowed_methods, reason = "the program reads the environment at its door")]
-    let forced = std::env::var("POSTRIDER_LOG").is_ok_and(|value| value == "stderr");
-    let socket = Path::new(Syslog::SOCKET);
-    let sink = if log.syslog && !forced && socket.exists() {
-        Sink::Syslog(Syslog::new(socket, Facility::by_name(&log.facility).unwrap_or(Facility::MAIL)))
-    } else {
-        Sink::Stderr
-    };
-    base::log::start(sink, &log.tag, level(settings));
-    std::panic::set_hook(Box::new(|panic| {
-        // The text may quote what a peer sent.
-        log::error!("panic: {}", base::log::escaped(panic.to_string().as_bytes(), 1000));
-    }));
 }
 
 fn level(settings: &Settings) -> log::LevelFilter {
