@@ -3,6 +3,7 @@
 //!
 //! One test per kind of database, since starting one takes longer than asking it; all tell the same story (`story.rs`).
 
+mod around;
 mod story;
 
 use std::fs;
