@@ -1,16 +1,16 @@
 //! `--check-user`: walks through all that a delivery to a user would touch, as that user, and says what stands in its way.
 
+mod around;
+
 use std::fmt::Write as _;
 use std::fs::{self, File};
 use std::io;
-use std::os::unix::fs::{MetadataExt, PermissionsExt};
-use std::os::unix::net::UnixDatagram;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use base::config::report::printable;
 use base::exit;
-use base::log::Syslog;
 
 use crate::config::settings::{Driver, Settings};
 use crate::maildir::Mailboxes;
@@ -119,12 +119,8 @@ pub fn walk(settings: &Settings, name: &str, now: Duration) -> Findings {
             return findings;
         }
         Err(NoUser::Temporary(text)) => {
-            findings.wrong(
-                format!("user {name}"),
-                text,
-                "mail waits in the queue until the userdb answers",
-                exit::TEMPFAIL,
-            );
+            let mend = around::user_mend(settings, &normal, &text);
+            findings.wrong(format!("user {name}"), text, mend, exit::TEMPFAIL);
             return findings;
         }
     };
@@ -152,7 +148,7 @@ pub fn walk(settings: &Settings, name: &str, now: Duration) -> Findings {
         directories(&mut findings, &user);
         room(&mut findings, settings, &user, now);
     }
-    others(&mut findings, settings, &user);
+    around::others(&mut findings, settings, &user);
     findings
 }
 
@@ -198,11 +194,7 @@ fn path(findings: &mut Findings, user: &User, mailbox: &Path) -> bool {
                     user.identity.uid,
                     owner(directory)
                 );
-                let mend = format!(
-                    "chmod o+x {0}    (or: setfacl -m u:{1}:x {0})",
-                    directory.display(),
-                    user.identity.uid
-                );
+                let mend = pass(user, directory);
                 findings.wrong(directory.display().to_string(), wrong, mend, exit::TEMPFAIL);
                 return false;
             }
@@ -210,6 +202,24 @@ fn path(findings: &mut Findings, user: &User, mailbox: &Path) -> bool {
     }
     findings.fine(format!("path to {}", mailbox.display()));
     true
+}
+
+/// What lets the user pass through a directory.
+fn pass(user: &User, directory: &Path) -> String {
+    let (directory_name, identity) = (directory.display(), &user.identity);
+    // All of the mailbox is the user's.
+    if directory.starts_with(&user.place.root)
+        && fs::metadata(directory).is_ok_and(|it| it.uid() != identity.uid)
+    {
+        return format!("chown -R {}:{} {directory_name}", identity.uid, identity.gid);
+    }
+    match fs::metadata(directory) {
+        Ok(found) if found.uid() == identity.uid => format!("chmod u+x {directory_name}"),
+        Ok(found) if found.gid() == identity.gid || identity.groups.contains(&found.gid()) => {
+            format!("chmod g+x {directory_name}")
+        }
+        _ => format!("chmod o+x {directory_name}    (or: setfacl -m u:{}:x {directory_name})", identity.uid),
+    }
 }
 
 /// The first directory that is not there: it is created by the first delivery, if its parent allows that.
@@ -241,6 +251,11 @@ fn directories(findings: &mut Findings, user: &User) {
         let directory = user.place.inbox.join(name);
         if !directory.exists() {
             missing(findings, user, &directory);
+            continue;
+        }
+        if !directory.is_dir() {
+            let mend = format!("mv {0} {0}.old", directory.display());
+            findings.wrong(directory.display().to_string(), "is no directory", mend, exit::TEMPFAIL);
             continue;
         }
         let access = rustix::fs::Access::WRITE_OK | rustix::fs::Access::EXEC_OK | rustix::fs::Access::READ_OK;
@@ -284,9 +299,12 @@ fn trial(findings: &mut Findings, tmp: &Path) {
         Err((step, error)) => {
             let full = matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded);
             let mend = if full {
-                "make room: df -h, df -i and quota -u tell where"
+                format!(
+                    "df -h {0}; df -i {0}    (make room; or repquota -a, when disk quotas are on)",
+                    tmp.display()
+                )
             } else {
-                "see the kernel's log (dmesg)"
+                "dmesg    (the kernel's log says what the disk has)".to_owned()
             };
             findings.wrong(tmp.display().to_string(), format!("{step} fails: {error}"), mend, exit::TEMPFAIL);
         }
@@ -298,7 +316,12 @@ fn room(findings: &mut Findings, settings: &Settings, user: &User, now: Duration
     let boxes = match user.mailboxes(settings) {
         Ok(boxes) => boxes,
         Err(error) => {
-            findings.wrong("mailbox", error.to_string(), "see the kernel's log (dmesg)", exit::TEMPFAIL);
+            findings.wrong(
+                "mailbox",
+                error.to_string(),
+                "dmesg    (the kernel's log says what the disk has)",
+                exit::TEMPFAIL,
+            );
             return;
         }
     };
@@ -314,13 +337,27 @@ fn room(findings: &mut Findings, settings: &Settings, user: &User, now: Duration
             } else {
                 let code = if settings.quota_full_tempfail { exit::TEMPFAIL } else { exit::NOPERM };
                 let file = boxes.place().root.join("maildirsize");
-                let mend = format!(
-                    "raise quota_rule, let the user delete mail, or have it counted again: rm {}",
-                    file.display()
-                );
+                let mend = if user.quota.is_empty() {
+                    format!(
+                        "raise the limit in the first line of {}, or let the user delete mail",
+                        file.display()
+                    )
+                } else {
+                    format!(
+                        "raise quota_rule, or let the user delete mail; rm {} has it counted again",
+                        file.display()
+                    )
+                };
                 findings.wrong("quota", format!("the mailbox is full; {told}"), mend, code);
             }
-            kept(findings, &boxes);
+            kept(findings, user, &boxes);
+            let root = &boxes.place().root;
+            if let Err(error) = rustix::fs::access(root, rustix::fs::Access::WRITE_OK) {
+                let wrong = format!("maildirsize cannot be made anew there ({error}; {})", owner(root));
+                let (uid, gid) = (user.identity.uid, user.identity.gid);
+                let mend = format!("chown {uid}:{gid} {0}; chmod u+rwx {0}", root.display());
+                findings.wrong(root.display().to_string(), wrong, mend, exit::TEMPFAIL);
+            }
         }
         Err(error) => findings.wrong(
             "quota",
@@ -331,57 +368,14 @@ fn room(findings: &mut Findings, settings: &Settings, user: &User, now: Duration
     }
 }
 
-fn kept(findings: &mut Findings, boxes: &Mailboxes) {
+fn kept(findings: &mut Findings, user: &User, boxes: &Mailboxes) {
     let file = boxes.place().root.join("maildirsize");
     if file.exists()
         && rustix::fs::access(&file, rustix::fs::Access::WRITE_OK | rustix::fs::Access::READ_OK).is_err()
     {
         let wrong = format!("may not be written ({}): the quota would drift", owner(&file));
-        findings.wrong(
-            file.display().to_string(),
-            wrong,
-            format!("rm {}    (it is made anew)", file.display()),
-            0,
-        );
-    }
-}
-
-/// What a delivery does not depend on, but somebody will miss.
-fn others(findings: &mut Findings, settings: &Settings, user: &User) {
-    let sendmail = &settings.sendmail_path;
-    match fs::metadata(sendmail) {
-        Ok(found) if found.permissions().mode() & 0o111 != 0 => {
-            findings.fine(format!("sendmail_path {}", sendmail.display()));
-        }
-        _ => findings.wrong(
-            sendmail.display().to_string(),
-            "cannot be run: scripts cannot redirect or answer",
-            "set sendmail_path, or install Postfix's sendmail",
-            0,
-        ),
-    }
-    let script = Path::new(&user.home).join(".dovecot.sieve");
-    if settings.sieve.enabled && script.exists() {
-        match File::open(&script) {
-            Ok(_) => findings.fine(format!("script {}", script.display())),
-            Err(error) => findings.wrong(
-                script.display().to_string(),
-                format!("cannot be read: {error} ({})", owner(&script)),
-                format!("chown {} {}", user.identity.uid, script.display()),
-                exit::TEMPFAIL,
-            ),
-        }
-    }
-    if settings.log.syslog {
-        let log = UnixDatagram::unbound().and_then(|socket| socket.connect(Syslog::SOCKET));
-        match log {
-            Ok(()) => findings.fine(Syslog::SOCKET),
-            Err(error) => findings.wrong(
-                Syslog::SOCKET,
-                format!("{error}: deliveries are not logged"),
-                "systemctl status systemd-journald",
-                0,
-            ),
-        }
+        let (uid, gid) = (user.identity.uid, user.identity.gid);
+        let mend = format!("chown {uid}:{gid} {0}; chmod u+rw {0}", file.display());
+        findings.wrong(file.display().to_string(), wrong, mend, 0);
     }
 }

@@ -19,6 +19,8 @@ pub struct Location {
     pub subscriptions: String,
     /// The directory below each folder that holds its mail, for [`Layout::Fs`].
     pub directory_name: String,
+    /// It is also below the directories at [`Self::control`].
+    pub directory_everywhere: bool,
     /// Names are in UTF-8 on disk.
     pub utf8: bool,
 }
@@ -47,6 +49,8 @@ pub struct Place {
     pub subscriptions: String,
     /// The directory below each folder that holds its mail.
     pub directory_name: String,
+    /// It is also below the directories at [`Self::control`].
+    pub directory_everywhere: bool,
     /// Names are in UTF-8 on disk.
     pub utf8: bool,
 }
@@ -68,6 +72,7 @@ impl Location {
             layout: Layout::MaildirPlusPlus,
             subscriptions: "subscriptions".to_owned(),
             directory_name: String::new(),
+            directory_everywhere: false,
             utf8: false,
         }
     }
@@ -110,7 +115,10 @@ impl Location {
                 "INBOX" => location.inbox = Some(template(value)?),
                 "CONTROL" => location.control = Some(template(value)?),
                 "SUBSCRIPTIONS" => value.clone_into(&mut location.subscriptions),
-                "DIRNAME" | "FULLDIRNAME" => value.clone_into(&mut location.directory_name),
+                "DIRNAME" | "FULLDIRNAME" => {
+                    value.clone_into(&mut location.directory_name);
+                    location.directory_everywhere = name == "FULLDIRNAME";
+                }
                 "UTF-8" => location.utf8 = true,
                 // What Dovecot keeps there is no business of a delivery.
                 "INDEX" | "INDEXPVT" | "VOLATILEDIR" | "INDEXCACHE" | "LISTINDEX" | "NO-NOSELECT"
@@ -118,7 +126,20 @@ impl Location {
                 _ => return Err(format!("{name}: this option of mail_location is not known here")),
             }
         }
+        location.sound()?;
         Ok(location)
+    }
+
+    /// Whether its parts go together.
+    ///
+    /// # Errors
+    /// A sentence.
+    pub fn sound(&self) -> Result<(), String> {
+        // Dovecot refuses it, too.
+        if self.layout == Layout::MaildirPlusPlus && !self.directory_name.is_empty() {
+            return Err("a name for the directories of mail (DIRNAME=) goes with LAYOUT=fs only".to_owned());
+        }
+        Ok(())
     }
 
     /// The place for one user.
@@ -129,13 +150,17 @@ impl Location {
         let root = absolute(&self.path, values)?;
         let optional =
             |template: &Option<Template>| template.as_ref().map(|path| absolute(path, values)).transpose();
+        // With a directory's name for the mail of each folder, the INBOX is a folder like the others (Dovecot 2.3.19).
+        let is_folder = self.layout == Layout::Fs && !self.directory_name.is_empty();
+        let inbox = if is_folder { root.join("INBOX").join(&self.directory_name) } else { root.clone() };
         Ok(Place {
-            inbox: optional(&self.inbox)?.unwrap_or_else(|| root.clone()),
+            inbox: optional(&self.inbox)?.unwrap_or(inbox),
             control: optional(&self.control)?,
             root,
             layout: self.layout,
             subscriptions: self.subscriptions.clone(),
             directory_name: self.directory_name.clone(),
+            directory_everywhere: self.directory_everywhere,
             utf8: self.utf8,
         })
     }

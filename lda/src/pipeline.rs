@@ -5,7 +5,7 @@
 //! delivered. Whatever fails before that is taken back.
 
 use std::os::unix::fs::FileExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::config::Settings;
@@ -49,14 +49,20 @@ pub fn deliver(delivery: &Delivery<'_>, boxes: &Mailboxes, message: &mut Message
         }
     };
     if outcome == Outcome::Delivered {
-        let removed = clean::old_files(&boxes.place().inbox, delivery.now);
-        if removed > 0 {
-            log::info!("{}: {removed} old files removed", boxes.place().inbox.join("tmp").display());
-        }
+        message.delivered();
+        clean(delivery, &boxes.place().inbox);
     } else {
         message.take_back();
     }
     outcome
+}
+
+/// Removes what killed deliveries left in a folder's `tmp`, when it is old.
+fn clean(delivery: &Delivery<'_>, folder: &Path) {
+    let removed = clean::old_files(folder, delivery.now);
+    if removed > 0 {
+        log::info!("{}: {removed} old files removed", folder.join("tmp").display());
+    }
 }
 
 /// What is to be done with the message.
@@ -78,15 +84,19 @@ fn carry_out(
     let mut said = Vec::new();
     let mut added = Vec::new();
     let only = plan.steps.iter().filter(|step| matches!(step, Step::Store(_))).count() == 1;
-    for step in &plan.steps {
+    for (number, step) in plan.steps.iter().enumerate() {
         match step {
-            Step::Store(store) => match place(delivery, boxes, message, store, only, facts) {
+            Step::Store(store) => match place(delivery, boxes, message, (number, store), only, facts) {
                 Ok((folder, placed, size)) => {
+                    if !folder.is_inbox() {
+                        clean(delivery, &folder.path);
+                    }
                     if placed == Placed::New {
                         added.extend(size);
-                        said.push(format!("saved mail to {}", folder.name));
+                        let stored = message.placed().last().map(|file| facts.stored_as(file));
+                        said.push((stored, format!("saved mail to {}", folder.name)));
                     } else {
-                        said.push(format!("saved mail to {} (by an earlier attempt)", folder.name));
+                        said.push((None, format!("saved mail to {} (by an earlier attempt)", folder.name)));
                     }
                 }
                 Err(outcome) => return outcome,
@@ -101,7 +111,7 @@ fn carry_out(
             }
             Step::Send(sending) => match sieve::send(delivery, sending, message) {
                 Ok(()) if sending.logged.is_empty() => {}
-                Ok(()) => said.push(sending.logged.clone()),
+                Ok(()) => said.push((None, sending.logged.clone())),
                 Err(error) => {
                     report::warning(delivery, facts, &error);
                     if sending.required {
@@ -118,10 +128,11 @@ fn carry_out(
         }
     }
     if plan.steps.is_empty() {
-        said.push("marked message to be discarded if not explicitly delivered (discard action)".to_owned());
+        let text = "marked message to be discarded if not explicitly delivered (discard action)";
+        said.push((None, text.to_owned()));
     }
-    for line in said {
-        report::line(delivery, facts, &line);
+    for (stored, line) in said {
+        report::line(delivery, stored.as_ref().unwrap_or(facts), &line);
     }
     Outcome::Delivered
 }
@@ -134,7 +145,7 @@ fn place(
     delivery: &Delivery<'_>,
     boxes: &Mailboxes,
     message: &mut Message,
-    store: &Store,
+    (number, store): (usize, &Store),
     only: bool,
     facts: &Facts,
 ) -> Result<(Folder, Placed, Added), Outcome> {
@@ -150,7 +161,9 @@ fn place(
     let stored = found.and_then(|folder| {
         let mut copy = match &store.content {
             Some(content) => {
-                let key = [delivery.envelope.recipient.as_bytes(), b"edited"];
+                // Each edited copy has a name of its own in tmp, the same at each attempt.
+                let number = number.to_string();
+                let key = [delivery.envelope.recipient.as_bytes(), b"edited", number.as_bytes()];
                 let mut copy = crate::maildir::Incoming::begin(
                     boxes,
                     b"",
@@ -165,7 +178,12 @@ fn place(
             None => None,
         };
         let bytes = copy.as_ref().map_or(message.size(), Message::size);
-        let Some(size) = room(delivery, boxes, &folder, bytes)? else { return Ok(None) };
+        let Some(size) = room(delivery, boxes, &folder, bytes)? else {
+            // Unless an attempt that was killed has used the room up, for this very message.
+            let stored = copy.as_mut().unwrap_or(message);
+            let is_there = stored.is_there(boxes, &folder, &store.marks, only)?;
+            return Ok(is_there.then_some((folder, Placed::Already, None)));
+        };
         let placed = match &mut copy {
             Some(copy) => copy.place(boxes, &folder, &store.marks, only)?,
             None => message.place(boxes, &folder, &store.marks, only)?,

@@ -113,6 +113,23 @@ impl Rules {
         Ok(Self { rules })
     }
 
+    /// These rules with a user's own in their places, as Dovecot has it: `quota_rule` goes for the first, `quota_rule2` for
+    /// the second; what the user has no rule for stays.
+    ///
+    /// # Errors
+    /// A sentence about the first one that cannot be read.
+    pub fn overridden<'a>(&self, own: impl IntoIterator<Item = (usize, &'a str)>) -> Result<Self, String> {
+        let mut rules = self.rules.clone();
+        for (number, text) in own {
+            let own = rule(text)?;
+            match number.checked_sub(1).and_then(|place| rules.get_mut(place)) {
+                Some(rule) => *rule = own,
+                None => rules.push(own),
+            }
+        }
+        Ok(Self { rules })
+    }
+
     /// The limits of the whole mailbox.
     #[must_use]
     pub fn root(&self) -> Limits {
@@ -296,6 +313,14 @@ mod tests {
         for bad in ["storage=1G", "*:storage=x", "*:nosuch=1", "*:storage=1Q"] {
             assert!(Rules::parse([bad]).is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn a_users_rules_go_before_those_of_the_same_number() {
+        let site = Rules::parse(["*:storage=1G", "Trash:storage=+10%"]).unwrap();
+        let own = site.overridden([(1, "*:storage=2G"), (3, "Spam:ignore")]).unwrap();
+        assert_eq!(own, Rules::parse(["*:storage=2G", "Trash:storage=+10%", "Spam:ignore"]).unwrap());
+        assert!(site.overridden([(1, "nonsense")]).is_err());
     }
 
     #[test]

@@ -37,6 +37,9 @@ pub struct Identity {
     pub groups: Vec<u32>,
 }
 
+/// How long the system may take to name a user's groups.
+const GROUPS_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(30);
+
 /// Why there is no user.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum NoUser {
@@ -144,7 +147,7 @@ pub fn user(settings: &Settings, name: &str, fields: Fields, service: &str) -> R
         },
     };
     let quota = quota(settings, &fields)?;
-    let groups = groups(settings, &fields, gid)?;
+    let groups = groups(settings, &fields, gid, service)?;
     Ok(User { identity: Identity { uid, gid, groups }, place, quota, home, name, fields })
 }
 
@@ -169,36 +172,30 @@ fn valid(settings: &Settings, uid: u32, gid: u32) -> Result<(), String> {
     Ok(())
 }
 
-/// The fields `quota_rule`, `quota_rule2` …, or `quota_storage_size` of Dovecot 2.4, or else the configuration's rules.
+/// The configuration's rules, with the fields `quota_rule`, `quota_rule2` … in the places of the first, the second …, or
+/// with `quota_storage_size` of Dovecot 2.4.
 fn quota(settings: &Settings, fields: &Fields) -> Result<Rules, String> {
-    let mut texts: Vec<String> = fields
-        .iter()
-        .filter(|(name, _)| {
-            name.strip_prefix("quota_rule").is_some_and(|rest| rest.bytes().all(|byte| byte.is_ascii_digit()))
-        })
-        .map(|(_, value)| value.to_owned())
-        .collect();
-    if let Some(size) = fields.value("quota_storage_size") {
-        texts.push(format!("*:bytes={size}"));
+    let number = |name: &str| match name.strip_prefix("quota_rule")? {
+        "" => Some(1),
+        digits if digits.bytes().all(|byte| byte.is_ascii_digit()) => digits.parse::<usize>().ok(),
+        _ => None,
+    };
+    let mut own: Vec<(usize, String)> =
+        fields.iter().filter_map(|(name, value)| Some((number(name)?, value.to_owned()))).collect();
+    own.sort_by_key(|(number, _)| *number);
+    for (field, limit) in [("quota_storage_size", "bytes"), ("quota_message_count", "messages")] {
+        own.extend(fields.value(field).map(|value| (usize::MAX, format!("*:{limit}={value}"))));
     }
-    if let Some(count) = fields.value("quota_message_count") {
-        texts.push(format!("*:messages={count}"));
-    }
-    if texts.is_empty() {
-        return Ok(settings.quota.rules.clone());
-    }
-    Rules::parse(texts.iter().map(String::as_str)).map_err(|error| format!("quota_rule: {error}"))
+    let own = own.iter().map(|(number, text)| (*number, text.as_str()));
+    settings.quota.rules.overridden(own).map_err(|error| format!("quota_rule: {error}"))
 }
 
-fn groups(settings: &Settings, fields: &Fields, gid: u32) -> Result<Vec<u32>, String> {
+fn groups(settings: &Settings, fields: &Fields, gid: u32, service: &str) -> Result<Vec<u32>, String> {
     let mut groups = settings.users.access_groups.clone();
     if rustix::process::geteuid().is_root()
-        && let Some(name) = fields.value("system_user")
+        && let Some(name) = fields.value("system_groups_user").filter(|name| !name.is_empty())
     {
-        let name = std::ffi::CString::new(name).map_err(|error| error.to_string())?;
-        let found = nix::unistd::getgrouplist(&name, nix::unistd::Gid::from_raw(gid))
-            .map_err(|error| format!("getgrouplist: {error}"))?;
-        groups.extend(found.into_iter().map(nix::unistd::Gid::as_raw));
+        groups.extend(userdb::system::groups(name, gid, GROUPS_TIMEOUT, service)?);
     }
     groups.push(gid);
     groups.sort_unstable();
@@ -264,5 +261,72 @@ impl Identity {
             return Err("root could not be given up".to_owned());
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config;
+    use base::config::Source;
+
+    fn made(conf: &str, fields: &[(&str, &str)]) -> Result<User, String> {
+        let loaded = config::load(&Source::new("lda.toml", conf));
+        let settings = loaded.settings.unwrap_or_else(|| panic!("{}", loaded.report));
+        let mut given = Fields::default();
+        for (name, value) in fields {
+            given.set(name, *value);
+        }
+        user(&settings, "joe@a.example", given, "lda")
+    }
+
+    /// As Dovecot's: first_valid_uid is 500 and first_valid_gid 1 unless set; 0 is no upper limit.
+    #[test]
+    fn ids_have_to_be_valid() {
+        let with = |conf: &str, uid: &str, gid: &str| {
+            made(conf, &[("uid", uid), ("gid", gid), ("home", "/h")]).err().unwrap_or_default()
+        };
+        assert_eq!(with("", "500", "1"), "");
+        assert_eq!(with("", "4294967294", "4294967294"), "");
+        for (conf, uid, gid, why) in [
+            ("", "499", "1", "first_valid_uid = 500"),
+            ("", "500", "0", "first_valid_gid = 1"),
+            ("first_valid_uid = 0", "0", "1", "mail is not delivered as root"),
+            ("last_valid_uid = 600", "601", "1", "last_valid_uid = 600"),
+            ("first_valid_gid = 100", "500", "99", "first_valid_gid = 100"),
+            ("last_valid_gid = 600", "500", "601", "last_valid_gid = 600"),
+            ("", "4294967295", "1", "uid \"4294967295\" is no number"),
+            ("", "nosuchuser", "1", "there is no \"nosuchuser\""),
+            ("", "500", "nosuchgroup", "there is no \"nosuchgroup\""),
+        ] {
+            let said = with(conf, uid, gid);
+            assert!(said.contains(why), "{conf} {uid} {gid}: {said}");
+        }
+    }
+
+    #[test]
+    fn the_userdb_goes_before_the_configuration() {
+        let conf = "mail_location = \"maildir:/v/%d/%n\"\nmail_uid = \"5000\"\nmail_gid = \"5001\"\nmail_home = \"/h/%n\"\n\
+                    [quota]\nquota_rule = [\"*:bytes=10\", \"Trash:bytes=+5\"]";
+        let of = |fields: &[(&str, &str)]| made(conf, fields).unwrap();
+        let plain = of(&[]);
+        assert_eq!((plain.identity.uid, plain.identity.gid, plain.home.as_str()), (5000, 5001, "/h/joe"));
+        assert_eq!(plain.place.root, std::path::Path::new("/v/a.example/joe"));
+        assert_eq!((plain.quota.root().bytes, plain.quota.of("Trash").unwrap().bytes), (10, 15));
+        let own = of(&[
+            ("uid", "6000"),
+            ("home", "/home/./joe"),
+            ("mail", "maildir:~/M"),
+            ("user", "jo"),
+            ("quota_rule", "*:bytes=20"),
+        ]);
+        assert_eq!((own.identity.uid, own.home.as_str(), own.name.as_str()), (6000, "/home/joe", "jo"));
+        assert_eq!(own.place.root, std::path::Path::new("/home/joe/M"));
+        assert_eq!((own.quota.root().bytes, own.quota.of("Trash").unwrap().bytes), (20, 25));
+        assert_eq!(of(&[("quota_storage_size", "30")]).quota.root().bytes, 30);
+        assert_eq!(of(&[("mail_path", "~/N")]).place.root, std::path::Path::new("/h/joe/N"));
+        for wrong in [("quota_rule", "nonsense"), ("mail", "mbox:~/mail")] {
+            assert!(made(conf, &[wrong]).unwrap_err().contains(wrong.0), "{wrong:?}");
+        }
     }
 }

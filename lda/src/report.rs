@@ -13,6 +13,7 @@ pub struct Facts {
     from: String,
     size: u64,
     virtual_size: u64,
+    storage_id: String,
 }
 
 impl Facts {
@@ -28,7 +29,17 @@ impl Facts {
             id if id.is_empty() => "unspecified".to_owned(),
             id => id,
         };
-        Self { msgid, subject: text("Subject"), from: text("From"), size, virtual_size }
+        let (subject, from) = (text("Subject"), text("From"));
+        Self { msgid, subject, from, size, virtual_size, storage_id: String::new() }
+    }
+
+    /// The same of a message that lies in a folder under this name.
+    #[must_use]
+    pub fn stored_as(&self, file: &std::path::Path) -> Self {
+        let name = file.file_name().unwrap_or_default().to_string_lossy();
+        // Flags are no part of what the store calls it.
+        let id = name.split(":2,").next().unwrap_or_default().to_owned();
+        Self { storage_id: id, ..self.clone() }
     }
 
     /// The Message-ID, `unspecified` without one; fit for a log.
@@ -95,7 +106,7 @@ fn text(delivery: &Delivery<'_>, facts: &Facts, happened: &str) -> String {
                 out.push_str(&took.as_millis().to_string());
             }
             "%" => out.push('%'),
-            // storage_id is the UID and the like, which we do not give.
+            "storage_id" => out.push_str(&facts.storage_id),
             _ => {}
         }
         rest = after;

@@ -48,10 +48,14 @@ enum Step {
         modulus: u64,
     },
     Default(String),
+    /// `%X`: a number, in hexadecimal digits.
+    Hex,
     Substring {
         offset: i64,
         length: Option<i64>,
     },
+    /// `%08i`: zeros in front, up to so many characters.
+    Zeros(usize),
 }
 
 /// What variables stand for.
@@ -215,6 +219,11 @@ impl Step {
                 // Dovecot prints the lower 32 bits.
                 format!("{:0digits$x}", hash & 0xffff_ffff)
             }
+            Self::Hex => format!("{:x}", value.parse::<u64>().unwrap_or(0)),
+            Self::Zeros(width) => {
+                let missing = width.saturating_sub(value.len());
+                format!("{}{value}", "0".repeat(missing))
+            }
             Self::Substring { offset, length } => {
                 let total = i64::try_from(value.len()).unwrap_or(i64::MAX);
                 let start = if *offset < 0 { (total + offset).max(0) } else { (*offset).min(total) };
@@ -247,9 +256,15 @@ fn pjw(value: &str) -> u64 {
 /// One variable, behind its `%`, and what follows it.
 fn variable(text: &str) -> Result<(Piece, &str), String> {
     let mut rest = text;
+    let mut zeros = rest.trim_start_matches('-').starts_with('0');
     let first = number(&mut rest);
-    // One number is the width; with a dot, the offset stands before it.
-    let (mut offset, mut width) = if take(&mut rest, '.') { (first, number(&mut rest)) } else { (0, first) };
+    // One number is the width, whatever its sign; with a dot, the offset stands before it.
+    let (mut offset, mut width) = if take(&mut rest, '.') {
+        zeros = rest.starts_with('0');
+        (first, number(&mut rest))
+    } else {
+        (0, first.abs())
+    };
     let mut steps = Vec::new();
     let name = loop {
         let Some(letter) = rest.chars().next() else {
@@ -262,6 +277,7 @@ fn variable(text: &str) -> Result<(Piece, &str), String> {
             'R' => steps.push(Step::Reverse),
             'T' => steps.push(Step::Trim),
             'M' => steps.push(Step::Md5),
+            'X' => steps.push(Step::Hex),
             'H' | 'N' => {
                 let modulus = u64::try_from(width).unwrap_or(0);
                 let digits = usize::try_from(offset).unwrap_or(0);
@@ -276,8 +292,13 @@ fn variable(text: &str) -> Result<(Piece, &str), String> {
             letter => break named(letter.encode_utf8(&mut [0; 4]))?,
         }
     };
-    if (offset, width) != (0, 0) {
-        steps.push(Step::Substring { offset, length: Some(width).filter(|width| *width != 0) });
+    // Zeros in front mean that nothing is cut off.
+    let length = Some(width).filter(|width| *width != 0 && !zeros);
+    if offset != 0 || length.is_some() {
+        steps.push(Step::Substring { offset, length });
+    }
+    if zeros && width > 0 {
+        steps.push(Step::Zeros(usize::try_from(width).unwrap_or(0)));
     }
     Ok((Piece::Variable { name, steps }, rest))
 }
@@ -359,8 +380,9 @@ mod tests {
             ("%h/M", "/home/joe/M"),
             ("%1n/%1.1n", "J/o"),
             ("%-2.0n", "oe"),
-            ("%-1n", "Jo"),
+            ("%-1n", "J"),
             ("%i%%", "1000%"),
+            ("%08i/%Xi", "00001000/3e8"),
             ("%{user|substr(0,3)}", "Joe"),
             ("%{gid|default(\"x\")}", "x"),
             ("%Mn", "3a368818b7341d48660e8dd6c5a77dbe"),

@@ -24,6 +24,8 @@ use crate::timezone::Zone;
 
 /// The name of the note with the clock; it is written when something else is.
 const CLOCK: &str = ".clock";
+/// How many reservations are taken back in one go at the end.
+const LEAVE: usize = 100;
 /// The name of the note with what is reserved for open messages.
 const MESSAGES: &str = ".messages";
 /// The name of the note with what is known of Postfix's services.
@@ -284,6 +286,22 @@ impl Shared {
         self.limits.store(Arc::new(limits));
         self.settings.store(Arc::new(settings));
         Ok(())
+    }
+
+    /// Ends with what is reserved in a store that others share: where only that store outlives this process, nobody
+    /// knows after a restart what was reserved for a message, and it is counted as Postfix then tells it.
+    pub async fn leave(&self) {
+        let Some(remote) = &self.remote else { return };
+        let (charges, at) = {
+            let mut books = lock(&self.books);
+            (books.messages.leave(), books.moment())
+        };
+        for some in charges.chunks(LEAVE) {
+            if let Err(error) = remote.release(some.to_vec(), &at).await {
+                log::warn!("what is reserved for messages under way stays counted: {error}");
+                return;
+            }
+        }
     }
 
     /// All figures as a text.

@@ -522,6 +522,12 @@ impl Messages {
         self.messages.iter().filter(|(_, message)| !message.settled).map(|(id, message)| (*id, message))
     }
 
+    /// Forgets all open messages; what they had reserved is to be taken back.
+    pub fn leave(&mut self) -> Vec<Charge> {
+        let open: Vec<MessageId> = self.open_messages().map(|(id, _)| id).collect();
+        open.into_iter().flat_map(|id| self.end(id).back).collect()
+    }
+
     /// Services that ask at DATA or END-OF-MESSAGE, when that has changed since the last call.
     pub fn services_changed(&mut self) -> Option<Vec<ServiceId>> {
         std::mem::take(&mut self.services_changed)

@@ -102,6 +102,7 @@ pub async fn run(
     // Closes the listeners; with systemd's sockets, new connections wait for the next start.
     loops.shutdown().await;
     drain(&service).await;
+    service.shared.leave().await;
     lock(&service.shared.books).close();
     service.shared.equipment.close();
     Ok(())

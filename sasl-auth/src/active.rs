@@ -215,7 +215,7 @@ impl Passdb {
 
     /// `request` with the user's name as this passdb wants it; `None` when it is as it is.
     #[must_use]
-    pub fn renamed(&self, request: &Request) -> Option<Request> {
+    pub fn renamed(&self, request: &Request) -> Option<Box<Request>> {
         let name = self.format.as_ref()?.expand(&Values::of(request));
         Some(renamed(request, name, matches!(self.settings.driver, settings::PassdbDriver::PasswdFile(_))))
     }
@@ -279,7 +279,7 @@ impl Userdb {
 
     /// See [`Passdb::renamed`].
     #[must_use]
-    pub fn renamed(&self, request: &Request) -> Option<Request> {
+    pub fn renamed(&self, request: &Request) -> Option<Box<Request>> {
         let name = self.format.as_ref()?.expand(&Values::of(request));
         Some(renamed(request, name, matches!(self.settings.driver, settings::UserdbDriver::PasswdFile(_))))
     }
@@ -405,12 +405,12 @@ fn sharing(settings: &settings::Passdb) -> Sharing {
 
 /// A passwd-file's lines go by the new name and its path by the old one; for all others the user has the
 /// new name.
-fn renamed(request: &Request, name: String, is_file: bool) -> Request {
-    if is_file {
+fn renamed(request: &Request, name: String, is_file: bool) -> Box<Request> {
+    Box::new(if is_file {
         Request { key: Some(name), ..request.clone() }
     } else {
         Request { user: name, ..request.clone() }
-    }
+    })
 }
 
 fn template(text: &str) -> Result<Option<Template>, String> {

@@ -1,5 +1,7 @@
 //! From a name and a proof to an outcome: the walk along the passdbs.
 
+mod compare;
+
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -10,12 +12,13 @@ use crate::active::{Active, Passdb, Shared, Sharing, lock};
 use crate::cache::{self, Answer};
 use crate::chain::{Flow, Said, Verdict, Walk};
 use crate::fields::Fields;
-use crate::hashing::Job;
 use crate::mechanism::{CredentialKind, Credentials};
 use crate::outcome::Why;
 use crate::passdb::{self, Entry, Lookup};
-use crate::password::{Cost, Stored};
+use crate::password::Stored;
 use crate::request::Request;
+
+use compare::{Compared, Usable, compare, compare_slow, pretend, usable};
 
 /// What is shown to a passdb.
 #[derive(Debug, Clone, Copy)]
@@ -37,6 +40,8 @@ pub struct Manners {
     pub lane: u64,
     /// Wrong passwords are counted.
     pub counts: bool,
+    /// This password has let this user in before.
+    pub was_good: bool,
 }
 
 impl Manners {
@@ -98,7 +103,7 @@ pub async fn denied(active: &Active, request: &Request) -> Option<Found> {
     for passdb in active.denies.iter().filter(|passdb| passdb.serves(request)) {
         let source = Arc::clone(&passdb.name);
         let renamed = passdb.renamed(request);
-        match look_up(passdb, renamed.as_ref().unwrap_or(request), None).await {
+        match look_up(passdb, renamed.as_deref().unwrap_or(request), None).await {
             Ok(Lookup::Unknown) => {}
             Ok(Lookup::Found(_)) => {
                 let why = Why::Disabled("User found from deny passdb".to_owned());
@@ -127,13 +132,13 @@ pub async fn walk(
     let mut merged = Fields::new();
     let mut yes: Option<(Arc<str>, Option<String>)> = None;
     let mut no: Option<(Arc<str>, Why, bool)> = None;
-    let mut away: Option<(Arc<str>, String)> = None;
+    let mut away: Option<Box<(Arc<str>, String)>> = None;
     for passdb in chain {
         if walk.skips(passdb.settings.skip) || !passdb.serves(request) {
             continue;
         }
         let renamed = passdb.renamed(request);
-        let request = renamed.as_ref().unwrap_or(request);
+        let request = renamed.as_deref().unwrap_or(request);
         let source = Arc::clone(&passdb.name);
         let proof = if walk.is_verified() { Proof::Known } else { proof };
         let said = match ask(passdb, active, shared, request, proof, manners).await {
@@ -151,7 +156,7 @@ pub async fn walk(
                 Said::No
             }
             Word::Unavailable(detail) => {
-                away = Some((source, detail));
+                away = Some(Box::new((source, detail)));
                 Said::Unavailable
             }
         };
@@ -159,7 +164,7 @@ pub async fn walk(
             break;
         }
     }
-    if let Some((source, detail)) = &away
+    if let Some((source, detail)) = away.as_deref()
         && walk.verdict() != Verdict::Unavailable
     {
         // The login goes on without it; otherwise its own line tells.
@@ -187,8 +192,8 @@ pub async fn walk(
                 let now = clock::monotonic_now();
                 lock(&shared.throttle).failed(request.remote_ip, &request.user, now);
             }
-            let (source, detail) =
-                away.unwrap_or_else(|| (Arc::from(OURSELVES), "no passdb could answer".to_owned()));
+            let (source, detail) = away
+                .map_or_else(|| (Arc::from(OURSELVES), "no passdb could answer".to_owned()), |away| *away);
             Found::Unavailable { source, detail }
         }
     }
@@ -222,7 +227,7 @@ pub async fn hand_out(
             continue;
         }
         let renamed = passdb.renamed(request);
-        let request = renamed.as_ref().unwrap_or(request);
+        let request = renamed.as_deref().unwrap_or(request);
         let source = Arc::clone(&passdb.name);
         let said = match look_up(passdb, request, None).await {
             Ok(Lookup::Unknown | Lookup::OnlyVerifies) => Said::No,
@@ -514,9 +519,12 @@ async fn ask_driver(
                 Word::No(Why::UnknownUser, false)
             }
             Proof::Known => Word::Yes(entry.fields, Opened::default()),
-            Proof::Password(password) => {
-                compare(passdb, active, shared, request, entry, password, manners).await
-            }
+            Proof::Password(password) => match compare(passdb, active, request, entry, password) {
+                Compared::Word(word) => word,
+                Compared::Slow(slow) => {
+                    Box::pin(compare_slow(passdb, shared, request, slow, password, manners)).await
+                }
+            },
         },
         Ok(Lookup::OnlyVerifies) => match proof {
             Proof::Known => Word::No(Why::UnknownUser, false),
@@ -565,169 +573,6 @@ async fn verify(passdb: &Passdb, request: &Request, password: &Secret) -> Word {
         Ok(Ok(passdb::Verdict::Unknown)) => Word::No(Why::UnknownUser, false),
         Ok(Ok(passdb::Verdict::Refused(detail))) => Word::No(Why::Disabled(detail), false),
         Ok(Ok(passdb::Verdict::Expired(detail))) => Word::No(Why::Expired(detail), false),
-    }
-}
-
-/// A stored password that this request may use.
-struct Usable {
-    parsed: Stored,
-    text: Secret,
-    opened: Opened,
-}
-
-/// The stored passwords that open for this service, now, in a scheme that is allowed.
-fn usable<'a>(
-    entry: &'a Entry,
-    request: &'a Request,
-    passdb: &'a Passdb,
-    active: &'a Active,
-) -> impl Iterator<Item = Usable> + use<'a> {
-    let now = clock::unix_now();
-    entry.passwords.iter().filter_map(move |one| {
-        let services = &one.services;
-        if !services.is_empty()
-            && !services.iter().any(|service| service.eq_ignore_ascii_case(&request.service))
-        {
-            return None;
-        }
-        if one.expires.is_some_and(|end| now >= end) {
-            return None;
-        }
-        let subject = || crate::report::subject(&passdb.name, &request.user, request);
-        match Stored::parse(one.text.expose(), &passdb.settings.default_scheme) {
-            Err(error) => {
-                log::error!("{}: the stored password cannot be used: {error}", subject());
-                None
-            }
-            Ok(parsed) if parsed.is_weak() && !active.settings.allow_weak_schemes => {
-                log::warn!(
-                    "{}: scheme {} is weak and refused; give the user a new password, or set \
-                     allow_weak_schemes = true",
-                    subject(),
-                    parsed.scheme_name()
-                );
-                None
-            }
-            Ok(parsed) => {
-                if parsed.is_weak() && passdb.is_first_warning(&request.user) {
-                    log::warn!(
-                        "{}: scheme {} is weak; give the user a new password",
-                        subject(),
-                        parsed.scheme_name()
-                    );
-                }
-                let opened = Opened { label: one.label.clone(), expires: one.expires };
-                Some(Usable { parsed, text: one.text.clone(), opened })
-            }
-        }
-    })
-}
-
-/// Compares the clear-text password with the stored ones: cheap ones at once, slow ones on the pool.
-async fn compare(
-    passdb: &Passdb,
-    active: &Active,
-    shared: &Shared,
-    request: &Request,
-    entry: Entry,
-    password: &Secret,
-    manners: Manners,
-) -> Word {
-    let at_once = entry.fields.has("nodelay");
-    if entry.fields.has("nopassword") {
-        if entry.passwords.iter().all(|one| one.text.is_empty()) {
-            return Word::Yes(entry.fields, Opened::default());
-        }
-        let subject = crate::report::subject(&passdb.name, &request.user, request);
-        log::error!(
-            "{subject}: nopassword is set, but there is a password, which counts; take one of them away"
-        );
-    }
-    let mut failure: Option<String> = None;
-    let mut slow = Vec::new();
-    let mut opened: Option<Opened> = None;
-    for one in usable(&entry, request, passdb, active) {
-        if one.parsed.cost() != Cost::Cheap {
-            slow.push(one);
-            continue;
-        }
-        match one.parsed.verify(&request.user, password.expose()) {
-            Ok(true) => {
-                opened = Some(one.opened);
-                break;
-            }
-            Ok(false) => {}
-            Err(error) => failure = Some(error.to_string()),
-        }
-    }
-    if let Some(opened) = opened {
-        return Word::Yes(entry.fields, opened);
-    }
-    for one in slow {
-        passdb.learn_cost(&one.parsed);
-        let key = lock(&shared.cache).as_ref().map(|cache| {
-            cache.key(&[b"hash", one.text.expose(), request.user.as_bytes(), password.expose()])
-        });
-        let known = key.and_then(|key| {
-            lock(&shared.cache).as_mut().and_then(|cache| cache.fresh(key, clock::monotonic_now()))
-        });
-        let right = match known {
-            Some(Answer::Right(_)) => Ok(true),
-            Some(Answer::Wrong | Answer::Unknown) => Ok(false),
-            None => {
-                let right =
-                    Box::pin(hash(shared, Arc::new(one.parsed), &request.user, password, manners)).await;
-                if let (Some(key), Ok(right)) = (key, &right)
-                    && let Some(cache) = lock(&shared.cache).as_mut()
-                {
-                    let answer = if *right { Answer::Right(Fields::new()) } else { Answer::Wrong };
-                    cache.put(key, answer, clock::monotonic_now());
-                }
-                right
-            }
-        };
-        match right {
-            Ok(true) => return Word::Yes(entry.fields, one.opened),
-            Ok(false) => {}
-            Err(error) => failure = Some(error),
-        }
-    }
-    match failure {
-        Some(detail) => Word::Unavailable(detail),
-        None => Word::No(Why::Mismatch(String::new()), at_once),
-    }
-}
-
-async fn hash(
-    shared: &Shared,
-    stored: Arc<Stored>,
-    user: &str,
-    password: &Secret,
-    manners: Manners,
-) -> Result<bool, String> {
-    let job = Job {
-        stored: vec![stored.as_ref().clone()],
-        user: user.to_owned(),
-        password: password.clone(),
-        lane: manners.lane,
-        suspect: manners.suspect,
-        deadline: manners.hashed_by(),
-    };
-    shared.pool.verify(job).await.map_err(|error| error.to_string())
-}
-
-/// An unknown user costs what a known one costs.
-async fn pretend(
-    chain: &[Passdb],
-    shared: &Shared,
-    request: &Request,
-    proof: Proof<'_>,
-    manners: Manners,
-) -> Result<(), String> {
-    let Proof::Password(password) = proof else { return Ok(()) };
-    match chain.iter().filter(|passdb| passdb.serves(request)).find_map(Passdb::decoy) {
-        Some(decoy) => hash(shared, decoy, &request.user, password, manners).await.map(|_never| ()),
-        None => Ok(()),
     }
 }
 

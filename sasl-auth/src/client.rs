@@ -260,8 +260,12 @@ impl Client {
                     }
                     let shared = Arc::clone(&self.service.shared);
                     let within = active.settings.limits.reply_within;
-                    let turn = Exchange::begin(active, shared, request, options, initial, arrived);
-                    self.start(id, Box::pin(turn), arrived + within)?;
+                    match Exchange::open(active, shared, request, options, initial.as_deref()) {
+                        Some((exchange, step)) => {
+                            self.start(id, Box::pin(exchange.drive(step, arrived)), arrived + within)?;
+                        }
+                        None => self.answer(id, (Answer::TemporaryFailure { user: String::new() }, None))?,
+                    }
                 }
                 Work::Continue { id, exchange, data } => {
                     let within = self.service.active.load().settings.limits.reply_within;

@@ -34,7 +34,7 @@ pub async fn user(active: &Active, request: &Request) -> Answer {
             continue;
         }
         let renamed = userdb.renamed(request);
-        let request = renamed.as_ref().unwrap_or(request);
+        let request = renamed.as_deref().unwrap_or(request);
         let said = match one(active, userdb, request).await {
             Ok(None) => Said::No,
             Ok(Some((user, mut fields))) => {
@@ -215,7 +215,7 @@ async fn from_passdb(passdb: &Passdb, request: &Request) -> Result<Option<Fields
 /// One passdb's answer within its time, its fields complete.
 async fn look_up(passdb: &Passdb, request: &Request) -> Result<Lookup, Unavailable> {
     let renamed = passdb.renamed(request);
-    let request = renamed.as_ref().unwrap_or(request);
+    let request = renamed.as_deref().unwrap_or(request);
     let limit = passdb.settings.timeout;
     let mut found = tokio::time::timeout(limit, passdb.driver.lookup(request, None)).await.unwrap_or_else(
         |_elapsed| Err(Unavailable::new(format!("no answer within {} s", limit.as_secs_f32()))),

@@ -48,6 +48,7 @@ fn main() -> ExitCode {
             }
         },
     };
+    base::log::flush();
     ExitCode::from(code)
 }
 
@@ -336,7 +337,7 @@ fn start_log(settings: &Settings) {
     let sink = if log.syslog && !forced && socket.exists() {
         Sink::Syslog(Syslog::new(socket, Facility::by_name(&log.facility).unwrap_or(Facility::MAIL)))
     } else {
-        Sink::Stderr
+        Sink::StderrThread
     };
     base::log::start(sink, &log.tag, level(settings));
     std::panic::set_hook(Box::new(|panic| {

@@ -44,27 +44,32 @@ impl Networks {
             return New::default();
         }
         let network = prefix(address, self.settings.ipv4_prefix, self.settings.ipv6_prefix);
-        if !self.users.contains_key(user) {
-            if self.users.len() >= self.settings.users
-                && let Some(oldest) = self.order.pop_front()
-            {
-                self.users.remove(&oldest);
-            }
-            self.order.push_back(user.to_owned());
-            self.users.insert(user.to_owned(), Seen::default());
-        }
         let most = self.settings.per_user.max(1);
-        let Some(seen) = self.users.get_mut(user) else { return New::default() };
-        New {
-            network: remember(&mut seen.networks, network, most),
-            country: country.is_some_and(|country| remember(&mut seen.countries, country, most)),
+        if let Some(seen) = self.users.get_mut(user) {
+            return seen.login(network, country, most);
         }
+        if self.users.len() >= self.settings.users
+            && let Some(oldest) = self.order.pop_front()
+        {
+            self.users.remove(&oldest);
+        }
+        self.order.push_back(user.to_owned());
+        self.users.entry(user.to_owned()).or_default().login(network, country, most)
     }
 
     /// How many users are remembered.
     #[must_use]
     pub fn users(&self) -> usize {
         self.users.len()
+    }
+}
+
+impl Seen {
+    fn login(&mut self, network: IpAddr, country: Option<[u8; 2]>, most: usize) -> New {
+        New {
+            network: remember(&mut self.networks, network, most),
+            country: country.is_some_and(|country| remember(&mut self.countries, country, most)),
+        }
     }
 }
 

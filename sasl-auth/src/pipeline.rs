@@ -64,7 +64,7 @@ struct Names {
 pub type Turn = (Answer, Option<Box<Exchange>>);
 
 impl Exchange {
-    /// An AUTH line: `offered` is the mechanism's place in the greeting.
+    /// An AUTH line, from beginning to end.
     pub async fn begin(
         active: Arc<Active>,
         shared: Arc<Shared>,
@@ -73,11 +73,27 @@ impl Exchange {
         initial: Option<Vec<u8>>,
         arrived: Instant,
     ) -> Turn {
+        match Self::open(active, shared, request, options, initial.as_deref()) {
+            Some((exchange, step)) => exchange.drive(step, arrived).await,
+            None => (Answer::TemporaryFailure { user: String::new() }, None),
+        }
+    }
+
+    /// An AUTH line: the exchange, and what its mechanism asks for first; [`Self::drive`] does it. `None`,
+    /// with a line in the log, when nothing can be begun now.
+    #[must_use]
+    pub fn open(
+        active: Arc<Active>,
+        shared: Arc<Shared>,
+        request: Box<Request>,
+        options: Options,
+        initial: Option<&[u8]>,
+    ) -> Option<(Box<Self>, Step)> {
         let mut random = [0; 24];
         let challenges = request.mechanism.starts_with("SCRAM-") || request.mechanism == "CRAM-MD5";
         if challenges && aws_lc_rs::rand::fill(&mut random).is_err() {
             log::error!("no random bytes; the login is deferred");
-            return (Answer::TemporaryFailure { user: String::new() }, None);
+            return None;
         }
         let environment = Environment {
             random: &random,
@@ -90,7 +106,7 @@ impl Exchange {
         };
         let Some(mechanism) = Mechanism::new(request.mechanism, &environment) else {
             log::error!("mechanism {} was offered and is not there", request.mechanism);
-            return (Answer::TemporaryFailure { user: String::new() }, None);
+            return None;
         };
         let mut exchange = Box::new(Self {
             mechanism,
@@ -105,8 +121,8 @@ impl Exchange {
             active,
             shared,
         });
-        let step = exchange.mechanism.start(initial.as_deref());
-        exchange.drive(step, arrived).await
+        let step = exchange.mechanism.start(initial);
+        Some((exchange, step))
     }
 
     /// A CONT line.
@@ -138,7 +154,7 @@ impl Exchange {
     }
 
     /// Does what the mechanism asks for until it waits for the client or is at its end.
-    async fn drive(mut self: Box<Self>, mut step: Step, arrived: Instant) -> Turn {
+    pub async fn drive(mut self: Box<Self>, mut step: Step, arrived: Instant) -> Turn {
         let deadline = arrived + self.active.settings.limits.reply_within;
         loop {
             step = match step {
@@ -170,7 +186,7 @@ impl Exchange {
                         // Said in a challenge, and a client need not answer that: this is the moment to
                         // log, to count and to wait.
                         let rejection = rejection.clone();
-                        drop(self.conclude(arrived).await);
+                        drop(Box::pin(self.conclude(arrived)).await);
                         self.told = Some(rejection);
                         return (Answer::Challenge(data), Some(self));
                     }
@@ -188,7 +204,18 @@ impl Exchange {
                     }
                     self.mechanism.credentials(found)
                 }
-                Step::Success { data } => return self.succeed(data, arrived).await,
+                Step::Success { data } => {
+                    if let Some(until) = self.settle() {
+                        Box::pin(self.wait_until(until, arrived)).await;
+                    }
+                    return match self.outcome.take() {
+                        Some(Outcome::Accepted(login)) => self.succeed(login, data, arrived),
+                        other => {
+                            self.outcome = other;
+                            Box::pin(self.end(arrived)).await
+                        }
+                    };
+                }
                 Step::Failure(refusal) => return Box::pin(self.fail(&refusal, arrived)).await,
             };
             if let Some(Outcome::Unavailable { .. } | Outcome::Postponed { .. }) = &self.outcome {
@@ -197,21 +224,21 @@ impl Exchange {
         }
     }
 
-    /// The mechanism is satisfied. Where it has checked the proof itself, the passdbs' word follows.
-    async fn succeed(mut self: Box<Self>, data: Option<Vec<u8>>, arrived: Instant) -> Turn {
+    /// The mechanism is satisfied. Where it has checked the proof itself, the passdbs' word follows. What
+    /// comes back is the moment that a login has to wait for (`delay_until`).
+    fn settle(&mut self) -> Option<String> {
         if let Some(pending) = self.pending.take() {
             self.outcome = Some(self.concluded(pending.names, pending.found));
         }
-        let login = match self.outcome.take() {
-            Some(Outcome::Accepted(login)) => login,
-            other => {
-                self.outcome = other;
-                return Box::pin(self.end(arrived)).await;
+        match &self.outcome {
+            Some(Outcome::Accepted(login)) if login.fields.has("delay_until") => {
+                Some(login.fields.value("delay_until").unwrap_or_default().to_owned())
             }
-        };
-        if login.fields.has("delay_until") {
-            Box::pin(self.wait_until(login.fields.value("delay_until"), arrived)).await;
+            _ => None,
         }
+    }
+
+    fn succeed(mut self: Box<Self>, login: Login, data: Option<Vec<u8>>, arrived: Instant) -> Turn {
         self.record_login(&login, arrived);
         match data {
             Some(data) if !self.final_resp_ok => {
@@ -329,8 +356,8 @@ impl Exchange {
     }
 
     /// `delay_until`: a UNIX second, with an optional `+seconds` that we leave out; never past our time.
-    async fn wait_until(&self, field: Option<&str>, arrived: Instant) {
-        let until = field.and_then(|text| text.split('+').next()).and_then(|text| text.parse::<u64>().ok());
+    async fn wait_until(&self, field: String, arrived: Instant) {
+        let until = field.split('+').next().and_then(|text| text.parse::<u64>().ok());
         let Some(until) = until else { return };
         let wait = Duration::from_secs(until.saturating_sub(clock::unix_now()));
         let latest = self.latest(arrived);

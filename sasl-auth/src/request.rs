@@ -87,7 +87,8 @@ pub fn described(parameters: Parameters<'_>, mechanism: &'static str) -> (Reques
     let mut options = Options::default();
     for (key, value) in parameters.iter() {
         let Ok(value) = std::str::from_utf8(&value) else { continue };
-        if value.contains(char::is_control) {
+        // Letter by letter only where it is not plain ASCII.
+        if !value.bytes().all(|byte| matches!(byte, b' '..=b'~')) && value.contains(char::is_control) {
             continue;
         }
         match key {

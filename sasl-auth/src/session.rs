@@ -1,6 +1,5 @@
 //! One client's conversation: handshake, request ids, CONT and CANCEL. No socket, no clock.
 
-use std::collections::HashMap;
 use std::fmt;
 use std::time::{Duration, Instant};
 
@@ -15,7 +14,8 @@ pub struct Session<E> {
     stage: Stage,
     minor: u32,
     most: usize,
-    open: HashMap<u32, Open<E>>,
+    /// By rising number. A client counts up, so that what is new goes last.
+    open: Vec<(u32, Open<E>)>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -106,7 +106,7 @@ impl<E> Session<E> {
     /// A connection with at most `most` open requests.
     #[must_use]
     pub fn new(most: usize) -> Self {
-        Self { stage: Stage::Version, minor: 0, most, open: HashMap::new() }
+        Self { stage: Stage::Version, minor: 0, most, open: Vec::new() }
     }
 
     /// Whether the handshake is complete.
@@ -130,7 +130,7 @@ impl<E> Session<E> {
     /// How many of them we are at; the others wait for their clients.
     #[must_use]
     pub fn working(&self) -> usize {
-        self.open.values().filter(|open| matches!(open, Open::Working)).count()
+        self.open.iter().filter(|(_, open)| matches!(open, Open::Working)).count()
     }
 
     /// Takes a line without its LF. `offered` are the names in the greeting.
@@ -155,7 +155,7 @@ impl<E> Session<E> {
             (Stage::Requests, ClientLine::Auth(auth)) => self.begin(&auth, offered),
             (Stage::Requests, ClientLine::Cont { id, data }) => Ok(self.go_on(id, data)),
             (Stage::Requests, ClientLine::Cancel(id)) => {
-                self.open.remove(&id);
+                self.take(id);
                 Ok(Event::End { id, fail: None })
             }
             _ => Err(Disconnect::OutOfOrder),
@@ -165,26 +165,48 @@ impl<E> Session<E> {
     /// The request `id` was answered with a challenge and waits for its client from `now` on.
     /// Nothing happens when the client has given it up meanwhile.
     pub fn wait(&mut self, id: u32, exchange: E, now: Instant) {
-        if let Some(open) = self.open.get_mut(&id) {
+        if let Ok(place) = self.place(id)
+            && let Some((_, open)) = self.open.get_mut(place)
+        {
             *open = Open::Waiting(exchange, now);
         }
     }
 
     /// The request `id` has its final answer.
     pub fn finish(&mut self, id: u32) {
-        self.open.remove(&id);
+        self.take(id);
+    }
+
+    /// Where a request is, or where it would go.
+    fn place(&self, id: u32) -> Result<usize, usize> {
+        self.open.binary_search_by_key(&id, |(id, _)| *id)
+    }
+
+    fn take(&mut self, id: u32) -> Option<Open<E>> {
+        self.place(id).ok().map(|place| self.open.remove(place).1)
+    }
+
+    fn put(&mut self, id: u32, open: Open<E>) {
+        match self.place(id) {
+            Ok(place) => {
+                if let Some((_, old)) = self.open.get_mut(place) {
+                    *old = open;
+                }
+            }
+            Err(place) => self.open.insert(place, (id, open)),
+        }
     }
 
     /// Drops requests whose client has been silent for `patience`, and tells how many. A client
     /// that gives up by `*` leaves its request open; Postfix never cancels.
     pub fn expire(&mut self, now: Instant, patience: Duration) -> usize {
         let before = self.open.len();
-        self.open.retain(|_, open| match open {
+        self.open.retain(|(_, open)| match open {
             Open::Working => true,
             Open::Waiting(_, since) => now.saturating_duration_since(*since) < patience,
         });
         if self.open.is_empty() && self.open.capacity() > 64 {
-            self.open = HashMap::new();
+            self.open = Vec::new();
         }
         before - self.open.len()
     }
@@ -196,7 +218,7 @@ impl<E> Session<E> {
             let name = String::from_utf8_lossy(auth.mechanism).chars().take(40).collect();
             return Err(Disconnect::Mechanism(name));
         };
-        if self.open.contains_key(&id) {
+        if self.place(id).is_ok() {
             return Err(Disconnect::DuplicateId(id));
         }
         let initial = match auth.initial {
@@ -214,18 +236,18 @@ impl<E> Session<E> {
         if self.open.len() >= self.most && !self.drop_longest_waiting() {
             return Err(Disconnect::TooMany(self.most));
         }
-        self.open.insert(id, Open::Working);
+        self.put(id, Open::Working);
         Ok(Event::Begin(Begin { id, mechanism, parameters: auth.parameters, initial }))
     }
 
     fn go_on(&mut self, id: u32, data: &[u8]) -> Event<'static, E> {
         let fail = |code, reason| Event::End { id, fail: Some((code, reason)) };
-        match self.open.remove(&id) {
+        match self.take(id) {
             None => fail(None, "Authentication request timed out"),
             Some(Open::Working) => fail(None, "Unexpected continuation"),
             Some(Open::Waiting(exchange, _)) => match decoded(data) {
                 Some(data) => {
-                    self.open.insert(id, Open::Working);
+                    self.put(id, Open::Working);
                     Event::Continue { id, exchange, data }
                 }
                 None => fail(Some("invalid_base64"), "Invalid base64 data in continued response"),
@@ -240,7 +262,7 @@ impl<E> Session<E> {
             Open::Waiting(_, since) => Some((*since, *id)),
         });
         match waiting.min() {
-            Some((_, id)) => self.open.remove(&id).is_some(),
+            Some((_, id)) => self.take(id).is_some(),
             None => false,
         }
     }

@@ -299,8 +299,9 @@ fn measure(subject: Subject, scratch: &Scratch, name: &str, quick: bool) -> Resu
     }))
 }
 
-/// What a million keys and five thousand idle connections weigh, in MB.
-fn weigh(scratch: &Scratch, quick: bool) -> Result<(f64, f64), Box<dyn Error>> {
+/// What a million keys and five thousand idle connections weigh, in MB, and how long a start with the keys takes after
+/// `kill -9`, in seconds.
+fn weigh(scratch: &Scratch, quick: bool) -> Result<(f64, f64, f64), Box<dyn Error>> {
     let keys = if quick { 100_000 } else { 1_000_000 };
     let text = OURS
         .split("[[limit]]\nname = \"domain\"")
@@ -311,18 +312,25 @@ fn weigh(scratch: &Scratch, quick: bool) -> Result<(f64, f64), Box<dyn Error>> {
     let folder = scratch.file("keys");
     fs::create_dir_all(&folder)?;
     fs::write(folder.join("conf"), text.replace("{dir}", &folder.display().to_string()))?;
-    let mut child = Command::new(program());
-    child
-        .arg("-c")
-        .arg(folder.join("conf"))
-        .stdin(Stdio::null())
-        .stderr(fs::File::create(folder.join("log"))?);
-    let child = child.spawn()?;
-    let server = Server { pid: child.id(), child, at: At::Unix(folder.join("policy")) };
-    wait_up_to(Duration::from_secs(20), || server.at.connect().ok()).ok_or("it does not start")?;
+    let run = || -> Result<Server, Box<dyn Error>> {
+        let mut child = Command::new(program());
+        let log = fs::File::create(folder.join("log"))?;
+        child.arg("-c").arg(folder.join("conf")).stdin(Stdio::null()).stderr(log);
+        let child = child.spawn()?;
+        let server = Server { pid: child.id(), child, at: At::Unix(folder.join("policy")) };
+        wait_up_to(Duration::from_secs(60), || server.at.connect().ok()).ok_or("it does not start")?;
+        Ok(server)
+    };
+    let server = run()?;
     load(&server.at, keys, keys, "DATA")?;
     std::thread::sleep(Duration::from_secs(2));
     let with_keys = Memory::of(server.pid)?.now_kib as f64 * 1024.0 / 1e6;
+    drop(server);
+    let began = Instant::now();
+    let again = run()?;
+    load(&again.at, 1, 1, "DATA")?;
+    let start_secs = began.elapsed().as_secs_f64();
+    drop(again);
 
     let idle = start(Subject::Ours, scratch, "idle")?;
     let (_, most) = getrlimit(Resource::RLIMIT_NOFILE)?;
@@ -338,7 +346,7 @@ fn weigh(scratch: &Scratch, quick: bool) -> Result<(f64, f64), Box<dyn Error>> {
         held.push(stream);
     }
     let with_connections = Memory::of(idle.pid)?.now_kib as f64 * 1024.0 / 1e6;
-    Ok((with_keys, with_connections))
+    Ok((with_keys, with_connections, start_secs))
 }
 
 /// Runs all in turn and prints the tables.
@@ -397,15 +405,18 @@ pub fn run(rounds: usize, quick: bool) -> Result<Value, Box<dyn Error>> {
     let (to_fixed, to_peer) = (ours / of(Subject::Fixed), ours / best);
     println!("ours to the fixed server: {to_fixed:.2} (≤ {TO_FIXED} {})", met(to_fixed <= TO_FIXED));
     println!("ours to the best peer: {to_peer:.4} (≤ {TO_PEER} {})", met(to_peer <= TO_PEER));
-    let (keys, idle) = weigh(&scratch, quick)?;
+    let (keys, idle, start) = weigh(&scratch, quick)?;
     println!("1,000,000 keys: {keys:.1} MB (≤ 120 {})", met(keys <= 120.0));
+    println!("start with them after kill -9: {start:.2} s");
     println!("5,000 idle connections: {idle:.1} MB (≤ 40 {})", met(idle <= 40.0));
     let named: Vec<Value> = subjects
         .iter()
         .zip(runs)
         .map(|(subject, runs)| json!({ "subject": subject.name(), "runs": runs }))
         .collect();
-    Ok(json!({ "runs": named, "to_fixed": to_fixed, "to_peer": to_peer, "keys_mb": keys, "idle_mb": idle }))
+    Ok(
+        json!({ "runs": named, "to_fixed": to_fixed, "to_peer": to_peer, "keys_mb": keys, "idle_mb": idle, "start_s": start }),
+    )
 }
 
 /// Answers DUNNO to whatever ends in an empty line: the least that a server can do.

@@ -8,6 +8,8 @@
 //! | [`keys`] | signing keys and their records |
 //! | [`auth`] | an auth server, ours or the reference, and a client of its protocol |
 //! | [`lmtp`] | an LMTP server, ours or the reference, and a client |
+//! | [`imap`] | a real Dovecot's IMAP session over a Maildir |
+//! | [`disk`], [`faults`] | file systems and system calls that fail |
 //! | [`sasl`] | what a client says in a SASL exchange |
 //! | [`milter`] | a milter daemon, ours or the reference |
 //! | [`milter_client`] | the milter protocol, one step at a time, right or wrong |
@@ -49,8 +51,11 @@
 pub mod auth;
 pub mod certificates;
 mod daemon;
+pub mod disk;
 pub mod dns;
 pub mod exim;
+pub mod faults;
+pub mod imap;
 pub mod keys;
 pub mod lmtp;
 pub mod mariadb;

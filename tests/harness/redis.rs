@@ -12,6 +12,16 @@ use crate::ports::Port;
 use crate::scratch::Scratch;
 use crate::wait::wait_for;
 
+/// The server: Redis, or what `POSTRIDER_REDIS_SERVER` names, such as `valkey-server`.
+fn server_program() -> String {
+    std::env::var("POSTRIDER_REDIS_SERVER").unwrap_or_else(|_| "redis-server".into())
+}
+
+/// Its command line client, or what `POSTRIDER_REDIS_CLI` names.
+fn client_program() -> String {
+    std::env::var("POSTRIDER_REDIS_CLI").unwrap_or_else(|_| "redis-cli".into())
+}
+
 /// A `redis-server`, without a disk.
 #[derive(Debug)]
 pub struct Redis {
@@ -71,7 +81,7 @@ impl Redis {
     ) -> Self {
         let folder = scratch.file(name);
         fs::create_dir_all(&folder).unwrap();
-        let daemon = Daemon::new("redis", "redis-server", &folder, Signal::SIGKILL)
+        let daemon = Daemon::new("redis", server_program(), &folder, Signal::SIGKILL)
             .arguments(["--bind", "127.0.0.1", "--port", plain, "--save", "", "--appendonly", "no"])
             .arguments(more.iter().cloned());
         let mut redis = Self { daemon, port, _bus: bus, client };
@@ -114,7 +124,7 @@ impl Redis {
 }
 
 fn cli(port: u16, client: &[String], words: &[&str]) -> Command {
-    let mut command = Command::new("redis-cli");
+    let mut command = Command::new(client_program());
     command.args(["-h", "127.0.0.1", "-p", &port.to_string()]).args(client).args(words);
     command
 }
@@ -143,7 +153,7 @@ impl Cluster {
             Redis::with(scratch, &format!("node-{number}"), &more, Vec::new(), Some(bus))
         };
         let nodes: Vec<Redis> = (0..3).map(node).collect();
-        let mut create = Command::new("redis-cli");
+        let mut create = Command::new(client_program());
         create.args(["--cluster", "create"]).args(nodes.iter().map(Redis::address)).arg("--cluster-yes");
         run(create, None);
         for node in &nodes {
@@ -192,7 +202,7 @@ impl Watched {
                 master.port
             );
             fs::write(&conf, text).unwrap();
-            let mut daemon = Daemon::new("sentinel", "redis-server", &folder, Signal::SIGKILL)
+            let mut daemon = Daemon::new("sentinel", server_program(), &folder, Signal::SIGKILL)
                 .arguments([conf.display().to_string(), "--sentinel".to_owned()]);
             let number = port.number();
             daemon.start(|| answers(number, &[]));

@@ -219,5 +219,122 @@ fn log_lines() {
             assert!(log.contains(part), "{part}: {log}");
         }
         assert_eq!(log.contains("dovecot: lda(joe)<"), agent.is_ours(), "L7: {log}");
+        let format = "deliver_log_format=%m|%s|%f|%e|%p|%w|%{storage_id}|%$|";
+        agent.run(
+            &["-d", "joe", "-f", "s@x.example", "-o", format],
+            b"Message-ID: <2@x>\nSubject: S\nFrom: f@x.example\n\nx\n",
+        );
+        let log = agent.log();
+        let line = log.lines().find(|line| line.contains("<2@x>|")).unwrap_or_else(|| panic!("{log}"));
+        let parts: Vec<&str> = line[line.find("<2@x>").unwrap()..].split('|').collect();
+        let names = ["<2@x>", "S", "f@x.example", "s@x.example", "50", "55"];
+        assert_eq!(parts[..6], names, "{line}");
+        assert_eq!(parts[7], "saved mail to INBOX", "{line}");
+        let file = fs::read_dir(agent.root().join("new")).unwrap().map(|entry| entry.unwrap().file_name());
+        let named = file.filter(|file| file.to_str() == Some(parts[6])).count();
+        assert_eq!(named, 1, "the file's name: {line}");
     }
+}
+
+/// Variables of mail_location in Dovecot's notation lead both to the same directory, and postrider-sasl-auth's own
+/// reading of them as well.
+#[test]
+fn variables_of_the_mail_location() {
+    let [theirs, ours] = Agent::both(Conf::default());
+    let templates = [
+        "%u",
+        "%n",
+        "%d",
+        "%Lu",
+        "%Un",
+        "%Lu/%Ud",
+        "%1n/%1.1n",
+        "%2.3n",
+        "%-2.0n",
+        "%-3n",
+        "%3.0n",
+        "%0.2n",
+        "%1Mu",
+        "%Mu",
+        "%2.256Nu",
+        "%3.4096Nu",
+        "%1.16Nn/%u",
+        "%2.256Hu",
+        "%Hn",
+        "%Nn",
+        "%8Mu",
+        "%Rn",
+        "%LRn",
+        "%UTn",
+        "%i",
+        "%{uid}",
+        "%{gid}",
+        "%{user}",
+        "%{username}/%{domain}",
+        "%s",
+        "%{hostname}x",
+        "a%%b",
+        "%Tu",
+        "%1.-1n",
+        "%-4.-1n",
+        "%08i",
+        "%010n",
+        "%2.1i",
+        "%Xi",
+        "%06Xi",
+        "%1.05n",
+        "%03n",
+        "%{user}%{domain}",
+    ];
+    let mut wrong = Vec::new();
+    for (number, template) in templates.iter().enumerate() {
+        for user in ["joe", "anna.doe@example.com"] {
+            let top = format!("v{number}{}", user.len());
+            let location = format!("maildir:~/{top}/x{template}");
+            let seen = [&theirs, &ours].map(|agent| {
+                agent.set_mail_location(&location);
+                let code = agent.run(&["-d", user], MESSAGE).code;
+                (code, agent.below(&top))
+            });
+            if seen[0] != seen[1] {
+                wrong.push(format!("{template} for {user}: {:?} {:?}", seen[0], seen[1]));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "dovecot-lda, ours:\n{}", wrong.join("\n"));
+}
+
+/// The options of mail_location: where the INBOX, folders and subscriptions are.
+#[test]
+fn options_of_the_mail_location() {
+    let mut wrong = Vec::new();
+    for (options, folders) in [
+        ("", &["A.B", "B\u{fc}cher"][..]),
+        (":LAYOUT=fs", &["A/B", "B\u{fc}cher"]),
+        (":LAYOUT=fs:DIRNAME=mail", &["A.B"]),
+        (":LAYOUT=fs:DIRNAME=mail:INBOX=~/top/in", &["A.B"]),
+        (":DIRNAME=mail", &["A.B"]),
+        (":LAYOUT=maildir++:INBOX=~/top/in", &["A"]),
+        (":CONTROL=~/top/control", &["A"]),
+        (":INDEX=~/top/index:SUBSCRIPTIONS=subs", &["A"]),
+        (":UTF-8", &["B\u{fc}cher"]),
+        (":LAYOUT=fs:UTF-8:INBOX=~/top/in:CONTROL=~/top/control", &["B\u{fc}cher/x"]),
+    ] {
+        let seen = Agent::both(Conf { autocreate: true, ..Conf::default() }).map(|agent| {
+            agent.set_mail_location(&format!("maildir:~/top/box{options}"));
+            let mut codes = vec![agent.run(&["-d", "joe"], MESSAGE).code];
+            for folder in folders {
+                codes.push(agent.run(&["-d", "joe", "-m", folder], b"A: b\n\nc\n").code);
+            }
+            (codes, agent.tree("top"), agent.log())
+        });
+        let [theirs, ours] = seen;
+        if (&theirs.0, &theirs.1) != (&ours.0, &ours.1) {
+            wrong.push(format!(
+                "{options}:\n{:?} {:#?}\n{:?} {:#?}\n{}",
+                theirs.0, theirs.1, ours.0, ours.1, ours.2
+            ));
+        }
+    }
+    assert!(wrong.is_empty(), "dovecot-lda, ours:\n{}", wrong.join("\n"));
 }

@@ -47,8 +47,9 @@ impl Agent {
         let home = scratch.file("home");
         fs::create_dir(&home).unwrap();
         chown(&home, Some(USER), Some(USER)).unwrap();
-        let line = format!("joe:{{PLAIN}}x:{USER}:{USER}::{}::", home.display());
-        let auth = AuthServer::start(&scratch, "auth", Subject::Reference, &AuthConf::new().line(&line));
+        let line = |name: &str| format!("{name}:{{PLAIN}}x:{USER}:{USER}::{}::", home.display());
+        let users = AuthConf::new().line(&line("joe")).line(&line("anna.doe@example.com"));
+        let auth = AuthServer::start(&scratch, "auth", Subject::Reference, &users);
         let socket = auth.userdb_socket().display().to_string();
         let log = home.join("log");
         let text = match subject {
@@ -70,6 +71,59 @@ impl Agent {
 
     pub fn root(&self) -> PathBuf {
         self.home.join("Maildir")
+    }
+
+    /// Writes another mail_location into the configuration.
+    pub fn set_mail_location(&self, location: &str) {
+        let text = fs::read_to_string(&self.conf).unwrap();
+        let others = text.lines().filter(|line| !line.starts_with("mail_location"));
+        let line = match self.subject {
+            Subject::Reference => format!("mail_location = {location}"),
+            Subject::Ours => format!("mail_location = \"{location}\""),
+        };
+        let lines: Vec<&str> = std::iter::once(line.as_str()).chain(others).collect();
+        fs::write(&self.conf, lines.join("\n") + "\n").unwrap();
+    }
+
+    /// What lies below one of the user's directories, but for Dovecot's own files: each message as its directory, each
+    /// other file as its path.
+    pub fn tree(&self, name: &str) -> Vec<String> {
+        let top = self.home.join(name);
+        let mut found = Vec::new();
+        let mut open = vec![top.clone()];
+        while let Some(directory) = open.pop() {
+            for entry in fs::read_dir(&directory).into_iter().flatten().flatten() {
+                let path = entry.path();
+                let file = entry.file_name().to_string_lossy().into_owned();
+                let shown = path.strip_prefix(&top).unwrap().display().to_string();
+                if path.is_dir() {
+                    open.push(path);
+                } else if ["new", "cur"].iter().any(|name| directory.ends_with(name)) {
+                    found.push(directory.strip_prefix(&top).unwrap().display().to_string());
+                } else if !file.starts_with("dovecot")
+                    && !["box/maildirfolder", "in/maildirfolder"].contains(&shown.as_str())
+                {
+                    found.push(shown);
+                }
+            }
+        }
+        found.sort();
+        found
+    }
+
+    /// The directories below one of the user's, down to the Maildir, whose mail lies there.
+    pub fn below(&self, name: &str) -> Vec<String> {
+        let top = self.home.join(name);
+        let mut found = Vec::new();
+        let mut open = vec![top.clone()];
+        while let Some(directory) = open.pop() {
+            if directory.join("cur").is_dir() {
+                found.push(directory.strip_prefix(&top).unwrap().display().to_string());
+                continue;
+            }
+            open.extend(fs::read_dir(directory).into_iter().flatten().flatten().map(|entry| entry.path()));
+        }
+        found
     }
 
     /// The file that `-p` can name.

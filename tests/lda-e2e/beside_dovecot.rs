@@ -3,88 +3,15 @@
 //! 5 s of both at the same time; 60 s with `LONG=1`.
 
 use std::fs;
-use std::io::{BufRead as _, BufReader, Write as _};
-use std::os::unix::process::CommandExt as _;
-use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
+use harness::imap::Dovecot;
+
 use crate::lab::{Lab, USER, long, message, run, said};
 
-/// An IMAP session of Dovecot, already logged in.
-struct Imap {
-    child: Child,
-    to: ChildStdin,
-    from: BufReader<ChildStdout>,
-    next: usize,
-}
-
-impl Imap {
-    fn start(lab: &Lab) -> Self {
-        let mut child = as_joe(lab, "/usr/lib/dovecot/imap")
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let to = child.stdin.take().unwrap();
-        let mut from = BufReader::new(child.stdout.take().unwrap());
-        let mut greeting = String::new();
-        from.read_line(&mut greeting).unwrap();
-        assert!(greeting.contains("PREAUTH"), "{greeting}\n{}", log(lab));
-        Self { child, to, from, next: 0 }
-    }
-
-    /// Says a command, and gives all lines of the answer.
-    fn say(&mut self, command: &str) -> String {
-        self.next += 1;
-        let tag = format!("t{}", self.next);
-        write!(self.to, "{tag} {command}\r\n").unwrap();
-        let mut all = String::new();
-        loop {
-            let mut line = Vec::new();
-            assert_ne!(
-                self.from.read_until(b'\n', &mut line).unwrap(),
-                0,
-                "{command}: the session ended\n{all}"
-            );
-            let line = String::from_utf8_lossy(&line).into_owned();
-            all.push_str(&line);
-            if line.starts_with(&format!("{tag} ")) {
-                assert!(line.starts_with(&format!("{tag} OK")), "{command}: {all}");
-                return all;
-            }
-        }
-    }
-}
-
-impl Drop for Imap {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-/// A program of Dovecot's that runs as the user, with the user's home.
-fn as_joe(lab: &Lab, program: &str) -> Command {
-    let folder = lab.scratch.path().display();
-    let conf = lab.scratch.file("dovecot.conf");
-    if !conf.exists() {
-        let text = format!(
-            "base_dir = {folder}/dovecot\nlog_path = {folder}/joe/dovecot.log\nssl = no\nmail_location = maildir:~/Maildir\n\
-             postmaster_address = p@a.example\nstats_writer_socket_path =\nprotocols =\nmail_plugins = quota\n\
-             protocol imap {{\n mail_plugins = quota imap_quota\n}}\nplugin {{\n quota = maildir:User quota\n quota_rule = *:storage=1G\n}}\n\
-             namespace inbox {{\n inbox = yes\n separator = /\n}}\n"
-        );
-        fs::write(&conf, text).unwrap();
-    }
-    let mut command = Command::new(program);
-    command.arg("-c").arg(&conf).env_clear().env("USER", "joe").env("HOME", lab.root().parent().unwrap());
-    command.uid(USER).gid(USER).current_dir("/").stderr(Stdio::null());
-    command
-}
-
-fn log(lab: &Lab) -> String {
-    fs::read_to_string(lab.root().parent().unwrap().join("dovecot.log")).unwrap_or_default()
+fn dovecot(lab: &Lab) -> Dovecot {
+    Dovecot::of(&lab.scratch, "joe", lab.root().parent().unwrap(), USER)
 }
 
 const CONF: &str = "namespace_separator = \"/\"\nlda_mailbox_autocreate = true\nlda_mailbox_autosubscribe = true\n[quota]\nquota_rule = \"*:storage=1G\"\n";
@@ -94,7 +21,8 @@ fn what_we_deliver_is_read_over_imap() {
     let lab = Lab::new("imap", CONF);
     assert!(lab.deliver(&[], &message(1, "hello")).status.success());
     assert!(lab.deliver(&["-m", "B\u{fc}cher/Neu"], &message(2, "in a folder")).status.success());
-    let mut imap = Imap::start(&lab);
+    let dovecot = dovecot(&lab);
+    let mut imap = dovecot.imap();
     let listed = imap.say("LIST \"\" *");
     assert!(listed.contains("B&APw-cher/Neu"), "{listed}");
     assert!(imap.say("LSUB \"\" *").contains("B&APw-cher/Neu"));
@@ -116,14 +44,24 @@ fn what_we_deliver_is_read_over_imap() {
     imap.say("STORE 1 +FLAGS (\\Deleted)");
     assert!(imap.say("EXPUNGE").contains("* 1 EXPUNGE"));
     assert_eq!(lab.messages().len(), 1);
-    assert!(imap.say("SELECT B&APw-cher/Neu").contains("* 1 EXISTS"));
-    let said = log(&lab);
-    assert!(!said.contains("Error") && !said.contains("Warning") && !said.contains("Panic"), "{said}");
+    // What is left goes to the folder, keeps its flags there, and can be found by them.
+    imap.say("STORE 1 +FLAGS (\\Answered)");
+    assert!(imap.say("STATUS B&APw-cher/Neu (MESSAGES)").contains("(MESSAGES 1)"));
+    assert!(imap.say("MOVE 1 B&APw-cher/Neu").contains("* 1 EXPUNGE"));
+    assert_eq!(lab.messages().len(), 0);
+    assert!(imap.say("SELECT B&APw-cher/Neu").contains("* 2 EXISTS"));
+    let found = imap.say("SEARCH ANSWERED SUBJECT \"number 3\"");
+    assert!(found.contains("* SEARCH 2\r\n"), "{found}");
+    // Another delivery into that folder finds it in order.
+    assert!(lab.deliver(&["-m", "B\u{fc}cher/Neu"], &message(4, "after")).status.success());
+    assert!(imap.say("NOOP").contains("* 3 EXISTS"));
+    assert_eq!(dovecot.complaints(), "");
 }
 
 #[test]
 fn both_deliver_at_the_same_time() {
     let lab = Lab::new("beside", CONF);
+    let dovecot = dovecot(&lab);
     assert!(lab.deliver(&[], &message(0, "first")).status.success());
     let end = Instant::now() + Duration::from_secs(if long() { 60 } else { 5 });
     let (ours, theirs) = (AtomicUsize::new(1), AtomicUsize::new(0));
@@ -144,14 +82,13 @@ fn both_deliver_at_the_same_time() {
             let mut number = 0;
             while Instant::now() < end {
                 number += 1;
-                let output =
-                    run(&mut as_joe(&lab, "/usr/lib/dovecot/dovecot-lda"), &message(number, "theirs"));
-                assert!(output.status.success(), "{}\n{}", said(&output), log(&lab));
+                let output = run(&mut dovecot.command("dovecot-lda"), &message(number, "theirs"));
+                assert!(output.status.success(), "{}\n{}", said(&output), dovecot.log());
                 theirs.fetch_add(1, Ordering::Relaxed);
             }
         });
         let reader = scope.spawn(|| {
-            let mut imap = Imap::start(&lab);
+            let mut imap = dovecot.imap();
             imap.say("SELECT INBOX");
             let mut expunged = 0;
             while Instant::now() < end {
@@ -166,16 +103,12 @@ fn both_deliver_at_the_same_time() {
         });
         reader.join().unwrap()
     });
-    let mut imap = Imap::start(&lab);
+    let mut imap = dovecot.imap();
     let (ours, theirs) = (ours.into_inner(), theirs.into_inner());
     println!("{ours} by us, {theirs} by dovecot-lda, {expunged} expunged");
     assert!(ours > 10 && theirs > 5, "{ours} {theirs}");
     let left = ours + theirs - expunged;
     assert!(imap.say("SELECT INBOX").contains(&format!("* {left} EXISTS")));
     assert_eq!(lab.messages().len(), left);
-    let said: String = log(&lab)
-        .lines()
-        .filter(|line| ["Error", "Warning", "Panic", "Fatal"].iter().any(|word| line.contains(word)))
-        .collect();
-    assert_eq!(said, "");
+    assert_eq!(dovecot.complaints(), "");
 }

@@ -1,47 +1,26 @@
 //! Disks that are full, read-only, or at their quota in the middle of a message.
 
 use std::fs;
-use std::path::{Path, PathBuf};
-use std::process::Command;
 
+use harness::disk::Small;
 use harness::scratch::Scratch;
 
 use crate::lab::{Lab, message, said};
 
-/// A small file system in memory, unmounted when dropped.
-struct Small(PathBuf);
-
-impl Small {
-    fn mount(path: &Path, options: &str) -> Self {
-        fs::create_dir(path).unwrap();
-        mount(&["-t", "tmpfs", "-o", options, "tmpfs", &path.display().to_string()]);
-        Self(path.to_owned())
-    }
-}
-
-impl Drop for Small {
-    fn drop(&mut self) {
-        let _ = Command::new("umount").arg("-l").arg(&self.0).status();
-    }
-}
-
-fn remount(lab: &Lab, how: &str) {
-    mount(&["-o", &format!("remount,{how}"), &lab.scratch.file("disk").display().to_string()]);
-}
-
-fn mount(arguments: &[&str]) {
-    let output = Command::new("mount").args(arguments).output().unwrap();
-    assert!(output.status.success(), "mount {arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+/// A mailbox on a small file system, which is unmounted before the folder is removed.
+fn lab(name: &str, options: &str) -> (Lab, std::sync::Arc<Small>) {
+    let scratch = Scratch::new(name);
+    let small = std::sync::Arc::new(Small::mount(&scratch.file("disk"), options));
+    let home = small.path().join("joe");
+    fs::create_dir(&home).unwrap();
+    let mut lab = Lab::at(scratch, home, "");
+    lab.disk = Some(Box::new(std::sync::Arc::clone(&small)));
+    (lab, small)
 }
 
 #[test]
 fn a_full_disk_defers_and_is_used_again_when_there_is_room() {
-    let scratch = Scratch::new("full");
-    let small = Small::mount(&scratch.file("disk"), "size=1m,mode=755");
-    let home = small.0.join("joe");
-    fs::create_dir(&home).unwrap();
-    let mut lab = Lab::at(scratch, home, "");
-    lab.disk = Some(Box::new(small));
+    let (lab, _small) = lab("full", "size=1m,mode=755");
     assert!(lab.deliver(&[], &message(1, "fits")).status.success());
     let large = message(2, &"x".repeat(900_000));
     fs::write(lab.scratch.file("disk/filler"), vec![0; 300_000]).unwrap();
@@ -56,12 +35,7 @@ fn a_full_disk_defers_and_is_used_again_when_there_is_room() {
 
 #[test]
 fn a_disk_without_free_inodes_defers() {
-    let scratch = Scratch::new("inodes");
-    let small = Small::mount(&scratch.file("disk"), "nr_inodes=9,mode=755");
-    let home = small.0.join("joe");
-    fs::create_dir(&home).unwrap();
-    let mut lab = Lab::at(scratch, home, "");
-    lab.disk = Some(Box::new(small));
+    let (lab, _small) = lab("inodes", "nr_inodes=9,mode=755");
     let codes: Vec<_> = (0..5).map(|number| lab.deliver(&[], &message(number, "x")).status.code()).collect();
     assert_eq!(codes.iter().filter(|code| **code == Some(0)).count(), lab.messages().len(), "{codes:?}");
     assert!(codes.contains(&Some(75)), "{codes:?}");
@@ -70,18 +44,13 @@ fn a_disk_without_free_inodes_defers() {
 
 #[test]
 fn a_read_only_disk_defers() {
-    let scratch = Scratch::new("readonly");
-    let small = Small::mount(&scratch.file("disk"), "size=1m,mode=755");
-    let home = small.0.join("joe");
-    fs::create_dir(&home).unwrap();
-    let mut lab = Lab::at(scratch, home, "");
-    lab.disk = Some(Box::new(small));
+    let (lab, small) = lab("readonly", "size=1m,mode=755");
     assert!(lab.deliver(&[], &message(1, "x")).status.success());
-    remount(&lab, "ro");
+    small.remount("ro");
     let output = lab.deliver(&[], &message(2, "x"));
     assert_eq!(output.status.code(), Some(75), "{}", said(&output));
     assert!(said(&output).contains("Read-only"), "{}", said(&output));
-    remount(&lab, "rw");
+    small.remount("rw");
     assert!(lab.deliver(&[], &message(2, "x")).status.success());
     assert_eq!(lab.messages().len(), 2);
 }
@@ -109,4 +78,19 @@ fn a_mailbox_reaches_its_quota() {
     fs::remove_file(&lab.messages()[0]).unwrap();
     fs::remove_file(lab.root().join("maildirsize")).unwrap();
     assert_eq!(lab.deliver(&[], &of_4096(9)).status.code(), Some(0));
+}
+
+/// A `maildirsize` that somebody else made is kept, and its limit holds, without any rule of ours.
+#[test]
+fn a_maildirsize_that_is_there_is_kept() {
+    let lab = Lab::new("sizekept", "");
+    assert!(lab.deliver(&[], &message(1, "x")).status.success());
+    let file = lab.root().join("maildirsize");
+    assert!(!file.exists(), "none is made without a limit");
+    let size = message(2, "x").len();
+    fs::write(&file, format!("{}S\n0 0\n", size + 10)).unwrap();
+    std::os::unix::fs::chown(&file, Some(crate::lab::USER), Some(crate::lab::USER)).unwrap();
+    assert!(lab.deliver(&["-o", "plugin/quota_grace=0"], &message(2, "x")).status.success());
+    assert_eq!(fs::read_to_string(&file).unwrap(), format!("{}S\n0 0\n{size} 1\n", size + 10));
+    assert_eq!(lab.deliver(&["-o", "plugin/quota_grace=0"], &message(3, "x")).status.code(), Some(77));
 }

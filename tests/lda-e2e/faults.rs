@@ -3,36 +3,16 @@
 use std::collections::BTreeMap;
 use std::process::Command;
 
-use crate::lab::{Lab, message, program, run, said};
+use harness::faults::FAULTS;
 
-/// How system calls fail: the calls as strace names them, and the errors that they may give.
-const FAULTS: [(&str, &[&str]); 9] = [
-    ("write", &["EIO", "ENOSPC", "EDQUOT", "EINTR"]),
-    ("fsync", &["EIO", "ENOSPC", "EDQUOT", "EINTR"]),
-    ("linkat", &["EIO", "ENOSPC", "EDQUOT", "EMLINK", "EXDEV", "EPERM"]),
-    ("openat", &["EIO", "ENOSPC", "EMFILE", "EINTR", "EACCES"]),
-    ("rename", &["EIO", "ENOSPC"]),
-    ("unlink", &["EIO", "EROFS"]),
-    ("mkdir", &["EIO", "ENOSPC", "EDQUOT"]),
-    ("read", &["EIO", "EINTR"]),
-    ("statx", &["EIO", "EACCES"]),
-];
+use crate::lab::{Lab, message, program, run, said};
 
 /// How often each call occurs in a delivery that goes well.
 fn occurrences(lab: &Lab, arguments: &[&str], message: &[u8]) -> BTreeMap<String, usize> {
     let trace = lab.scratch.file("trace");
     let output = run(&mut strace(lab, &["-o", &trace.display().to_string()], arguments), message);
     assert_eq!(output.status.code(), Some(0), "{}", said(&output));
-    let mut counted = BTreeMap::new();
-    for line in std::fs::read_to_string(&trace).unwrap().lines() {
-        let call = line
-            .split('(')
-            .next()
-            .unwrap_or_default()
-            .trim_start_matches(|letter: char| letter.is_ascii_digit() || letter == ' ');
-        *counted.entry(call.to_owned()).or_insert(0) += 1;
-    }
-    counted
+    harness::faults::occurrences(&trace, None)
 }
 
 fn strace(lab: &Lab, options: &[&str], arguments: &[&str]) -> Command {
@@ -136,4 +116,18 @@ fn a_delivery_that_creates_all() {
 fn a_delivery_with_quota() {
     let trials = matrix("quota", "[quota]\nquota_rule = \"*:storage=10M\"", &[], false);
     assert!(trials[&Some(75)] >= 20 && trials[&Some(0)] >= 5, "{trials:?}");
+}
+
+/// tmp, fsync, link into new, fsync of the directory, and the removal from tmp; by one thread that makes no other.
+#[test]
+fn the_order_of_a_delivery() {
+    let lab = Lab::new("order", "");
+    assert!(lab.deliver(&[], &message(1, "x")).status.success());
+    let trace = lab.scratch.file("trace");
+    let output = run(&mut strace(&lab, &["-f", "-o", &trace.display().to_string()], &[]), &message(2, "x"));
+    assert!(output.status.success(), "{}", said(&output));
+    let order = harness::faults::order(&trace, "linkat", &["fsync", "linkat", "unlink", "exit_group"]);
+    assert_eq!(order, ["fsync", "linkat", "fsync", "unlink", "exit_group"]);
+    let whole = std::fs::read_to_string(&trace).unwrap();
+    assert!(!whole.contains("clone") && !whole.contains("fork("), "a thread or a process: {whole}");
 }

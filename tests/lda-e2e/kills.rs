@@ -148,4 +148,21 @@ fn old_files_in_tmp_are_removed() {
     );
     assert!(output.status.success(), "{}", crate::lab::said(&output));
     assert_eq!(names(), Vec::<String>::new());
+    // A folder's own, where a file is when it cannot be linked.
+    let create = ["-o", "lda_mailbox_autocreate=yes", "-m", "Sub"];
+    assert!(lab.deliver(&create, &message(4, "x")).status.success());
+    let tmp = lab.root().join(".Sub/tmp");
+    let file = std::fs::File::create(tmp.join("old")).unwrap();
+    file.set_times(std::fs::FileTimes::new().set_modified(now - day * 3)).unwrap();
+    let output = crate::lab::run(
+        std::process::Command::new("faketime")
+            .args(["-f", "+40h"])
+            .arg(crate::lab::program())
+            .arg("-c")
+            .arg(&lab.conf)
+            .args(["-d", "joe", "-m", "Sub"]),
+        &message(5, "x"),
+    );
+    assert!(output.status.success(), "{}", crate::lab::said(&output));
+    assert!(!tmp.join("old").exists());
 }

@@ -202,7 +202,9 @@ fn killed(site: &Site) {
     );
     assert_eq!(copies.len(), count, "messages are missing");
     let twice = copies.values().filter(|copies| **copies > 1).count();
-    println!("{count} messages, {kills} kills, {twice} there twice");
+    let left = fs::read_dir(site.root().join("tmp")).unwrap().count();
+    println!("{count} messages, {kills} kills, {twice} there twice, left in tmp {left}");
+    assert_eq!(left, 0, "each kill was followed by another attempt, which clears up");
     assert!(kills > 0, "no agent was killed, so nothing was tried");
     assert!(twice <= 1 + count / 200, "{twice} of {count} are there twice");
 }

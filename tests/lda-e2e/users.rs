@@ -156,7 +156,7 @@ fn check_user_names_what_stands_in_the_way() {
     assert_eq!(check(&["--check-user", "joe"]).0, 0);
     let root = lab.root();
     for (path, mode, code, wanted) in
-        [(root.join("new"), 0o500, 75, "chmod u+rwx"), (root.clone(), 0o600, 75, "chmod o+x")]
+        [(root.join("new"), 0o500, 75, "chmod u+rwx"), (root.clone(), 0o600, 75, "chmod u+x")]
     {
         let before = fs::metadata(&path).unwrap().permissions();
         fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
@@ -171,4 +171,117 @@ fn check_user_names_what_stands_in_the_way() {
     assert_eq!(status, 77, "{text}");
     assert!(text.contains("\"exit_code\": 77") && text.contains("mailbox is full"), "{text}");
     assert_eq!(check(&["--check-user", "nosuch"]).0, 67);
+}
+
+/// What it says is in the way is in the way, and the command that it gives mends it.
+#[test]
+fn check_user_gives_the_command_that_mends_it() {
+    type Spoil = fn(&std::path::Path);
+    let spoils: [(&str, Spoil); 10] = [
+        ("Maildir of its own, not to be passed", |home| set_mode(&home.join("Maildir"), 0o600)),
+        ("Maildir of root's", |home| {
+            std::os::unix::fs::chown(home.join("Maildir"), Some(0), Some(0)).unwrap();
+        }),
+        ("home of root's, without a Maildir", |home| {
+            fs::remove_dir_all(home.join("Maildir")).unwrap();
+            std::os::unix::fs::chown(home, Some(0), Some(0)).unwrap();
+            set_mode(home, 0o755);
+        }),
+        ("new without writing", |home| set_mode(&home.join("Maildir/new"), 0o500)),
+        ("new of root's", |home| {
+            std::os::unix::fs::chown(home.join("Maildir/new"), Some(0), Some(0)).unwrap();
+        }),
+        ("no tmp, and none can be made", |home| {
+            fs::remove_dir_all(home.join("Maildir/tmp")).unwrap();
+            set_mode(&home.join("Maildir"), 0o500);
+        }),
+        ("a file in the place of new", |home| {
+            fs::remove_dir_all(home.join("Maildir/new")).unwrap();
+            fs::write(home.join("Maildir/new"), "").unwrap();
+        }),
+        ("maildirsize of root's", |home| {
+            std::os::unix::fs::chown(home.join("Maildir/maildirsize"), Some(0), Some(0)).unwrap();
+            set_mode(&home.join("Maildir/maildirsize"), 0o600);
+        }),
+        ("a script of root's", |home| {
+            fs::write(home.join(".dovecot.sieve"), "keep;").unwrap();
+            set_mode(&home.join(".dovecot.sieve"), 0o600);
+        }),
+        ("a script without reading", |home| {
+            fs::write(home.join(".dovecot.sieve"), "keep;").unwrap();
+            std::os::unix::fs::chown(home.join(".dovecot.sieve"), Some(USER), Some(USER)).unwrap();
+            set_mode(&home.join(".dovecot.sieve"), 0o200);
+        }),
+    ];
+    for (what, spoil) in spoils {
+        let lab = Lab::new("mend", "[quota]\nquota_rule = \"*:bytes=1000000\"");
+        assert_eq!(code(&lab, &["-d", "joe"]), Some(0));
+        spoil(lab.root().parent().unwrap());
+        let check = || {
+            let output =
+                run(Command::new(program()).arg("-c").arg(&lab.conf).args(["--check-user", "joe"]), b"");
+            (output.status.code().unwrap(), said(&output))
+        };
+        let (status, text) = check();
+        assert_eq!(status, 75, "{what}: {text}");
+        assert_eq!(code(&lab, &["-d", "joe", "-a", what]), Some(75), "{what}: {text}");
+        // One after the other: what stands behind the first shows when that is gone.
+        let mut commands = Vec::new();
+        for _ in 0..3 {
+            let (status, text) = check();
+            if status == 0 {
+                break;
+            }
+            let help = text.lines().find_map(|line| line.strip_prefix("      help: ")).unwrap();
+            let command = help.split("    (").next().unwrap().to_owned();
+            let done = run(Command::new("sh").args(["-c", &command]), b"");
+            assert!(done.status.success(), "{what}: {command}: {}", said(&done));
+            commands.push(command);
+        }
+        println!("{what}: {commands:?}");
+        assert_eq!(check().0, 0, "{what}: after {commands:?}: {}", check().1);
+        assert_eq!(code(&lab, &["-d", "joe", "-a", what]), Some(0), "{what}: after {commands:?}");
+    }
+}
+
+fn set_mode(path: &std::path::Path, mode: u32) {
+    fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+}
+
+/// The userdb and the scripts: what cannot be mended by one command is named at least.
+#[test]
+fn check_user_looks_at_the_userdb_and_the_scripts() {
+    let lab = Lab::new("checkaround", "");
+    let check = |conf: &std::path::Path, user: &str| {
+        let output = run(Command::new(program()).arg("-c").arg(conf).args(["--check-user", user]), b"");
+        (output.status.code().unwrap(), said(&output))
+    };
+    let script = lab.root().parent().unwrap().join(".dovecot.sieve");
+    fs::write(&script, "keep;\nnonsense;\n").unwrap();
+    let (status, text) = check(&lab.conf, "joe");
+    assert_eq!(status, 0, "mail is kept: {text}");
+    let wanted = format!("postrider-lda sieve-check {}", script.display());
+    assert!(text.contains("line 2: unknown command 'nonsense'") && text.contains(&wanted), "{text}");
+    let socket = lab.scratch.file("auth-userdb");
+    let conf = lab.scratch.write(
+        "socket.toml",
+        format!("[[userdb]]\ndriver = \"auth-userdb\"\npath = \"{}\"\n", socket.display()),
+    );
+    let (status, text) = check(&conf, "joe");
+    assert!(status == 75 && text.contains("systemctl restart dovecot"), "{status}: {text}");
+    let listener = std::os::unix::net::UnixListener::bind(&socket).unwrap();
+    drop(listener);
+    let (status, text) = check(&conf, "joe");
+    assert!(status == 75 && text.contains("nobody listens at"), "{status}: {text}");
+    fs::write(lab.scratch.file("users"), "root::0:0::/root\nlow::5:5::/\n").unwrap();
+    let (status, text) = check(&lab.conf, "root");
+    assert!(status == 75 && text.contains("newaliases"), "{status}: {text}");
+    let (status, text) = check(&lab.conf, "low");
+    assert!(
+        status == 75 && text.contains("first_valid_uid = 500") && text.contains("help: "),
+        "{status}: {text}"
+    );
+    fs::remove_file(lab.scratch.file("users")).unwrap();
+    let (status, text) = check(&lab.conf, "joe");
+    assert!(status == 75 && text.contains("help: restore "), "{status}: {text}");
 }

@@ -125,3 +125,19 @@ fn includes_look_in_the_users_directory() {
     let left: Vec<_> = fs::read_dir(lab.home.join("sieve")).unwrap().collect();
     assert_eq!(left.len(), 1, "nothing is compiled to a file");
 }
+
+/// `sieve=` of the userdb names the script.
+#[test]
+fn the_userdb_names_the_script() {
+    let lab = Lab::new("userdb-sieve", "");
+    let users = lab.scratch.file("users");
+    let line = fs::read_to_string(&users).unwrap();
+    fs::write(&users, format!("{}::userdb_sieve=~/own.sieve\n", line.trim_end())).unwrap();
+    lab.script("discard;");
+    lab.own(&lab.home.join("own.sieve"), "require [\"fileinto\",\"mailbox\"]; fileinto :create \"Own\";");
+    let (code, said) = lab.deliver("anna@a.example", &message(1, ""));
+    assert_eq!((code, lab.messages("Own").len()), (0, 1), "{said}");
+    lab.own(&lab.home.join("own.sieve"), "nonsense;");
+    assert_eq!(lab.deliver("anna@a.example", &message(2, "")).0, 0);
+    assert!(lab.home.join("own.sieve.log").exists(), "its log lies beside it");
+}

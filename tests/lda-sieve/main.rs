@@ -6,4 +6,5 @@ mod faults;
 mod folders;
 mod lab;
 mod lmtp;
+mod pigeonhole;
 mod redirects;

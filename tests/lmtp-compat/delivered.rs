@@ -58,6 +58,7 @@ fn delivered(subject: Subject, messages: &[(&str, &[&str], &str)]) -> Vec<String
     }
     let mut found = Vec::new();
     for user in ["anna", "bob", "carl@a.example"] {
+        assert!(server.left(user).is_empty());
         for path in server.files(user, "new") {
             let content = fs::read(&path).unwrap();
             assert_name(path.file_name().unwrap().to_str().unwrap(), &content);

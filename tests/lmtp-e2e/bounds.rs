@@ -66,7 +66,7 @@ fn messages_and_recipients_have_limits() {
     assert!(client.say("MAIL FROM:<> SIZE=102401").starts_with("552 5.3.4 "));
     let replies = client.deliver(&["anna", "anna+x"], &"x".repeat(102_399));
     assert!(replies.iter().all(|reply| reply.starts_with("552 5.3.4 ")), "{replies:?}");
-    assert!(server.files("anna", "tmp").is_empty() && server.files("anna", "new").is_empty());
+    assert!(server.left("anna").is_empty() && server.files("anna", "new").is_empty());
     assert!(client.deliver(&["anna"], &"x".repeat(102_398))[0].starts_with("250 "));
     client.say("MAIL FROM:<>");
     client.say("RCPT TO:<anna+1>");
@@ -88,7 +88,7 @@ fn silence_and_slowness_end_a_connection() {
         std::thread::sleep(Duration::from_millis(200));
         assert!(began.elapsed() < Duration::from_secs(20), "nobody minds");
     }
-    assert!(server.files("anna", "tmp").is_empty() && server.files("anna", "new").is_empty());
+    assert!(server.left("anna").is_empty() && server.files("anna", "new").is_empty());
     server.wait_log("timed out");
 }
 

@@ -43,6 +43,7 @@ fn one_message() {
     assert!(client.say("LHLO c.example").contains("250-SIZE"));
     let replies = client.deliver(&["anna+x"], "Subject: hi\r\nMessage-ID: <1@x>\r\n\r\n.dot\r\nend");
     assert!(replies[0].starts_with("250 2.0.0 <anna+x> ") && replies[0].ends_with(" Saved"), "{replies:?}");
+    assert!(server.left("anna").is_empty());
     let files = server.files("anna", "new");
     let message = fs::read(&files[0]).unwrap();
     let shown = text(&message);
@@ -54,7 +55,6 @@ fn one_message() {
     assert!(name.ends_with(&format!(".mx.a.example,S={},W={virtual_size}", message.len())), "{name}");
     let found = fs::metadata(&files[0]).unwrap();
     assert_eq!((found.uid(), found.gid(), found.mode() & 0o7777, found.nlink()), (NOBODY, NOBODY, 0o600, 1));
-    assert_eq!(server.files("anna", "tmp"), [""; 0].map(std::path::PathBuf::from));
     let line = server.wait_log("saved mail");
     assert!(line.contains("lmtp(anna)<") && line.contains(">: msgid=<1@x>: saved mail to INBOX"), "{line}");
 }
@@ -73,6 +73,7 @@ fn one_owner_shares_a_file_and_others_get_their_own() {
         let users = ["anna", "bob", "carl", "dora", "emil"];
         let replies = server.connect().deliver(&users, &message);
         assert!(replies.iter().all(|reply| reply.starts_with("250 ")), "{replies:?}");
+        assert!(users.iter().all(|user| server.left(user).is_empty()));
         let found: Vec<(u64, u64, u32)> = users
             .iter()
             .map(|user| {
@@ -90,7 +91,7 @@ fn one_owner_shares_a_file_and_others_get_their_own() {
         assert_eq!(found, [first, first, other, other, first]);
         assert_ne!(first.0, other.0);
         for user in users {
-            assert!(server.files(user, "tmp").is_empty());
+            assert!(server.left(user).is_empty());
             fs::remove_dir_all(server.home(user).join("Maildir/new")).unwrap();
         }
     }
@@ -127,9 +128,9 @@ fn a_mailbox_that_cannot_take_it_keeps_nobody_elses_mail() {
             assert_eq!(messages.len(), 2 * count);
             let last = messages.iter().filter(|found| without_trace(found) == wanted.as_bytes()).count();
             assert_eq!(last, 2, "{user}");
-            assert!(server.files(user, "tmp").is_empty());
+            assert!(server.left(user).is_empty());
         }
-        assert!(server.files("dora", "tmp").is_empty());
+        assert!(server.left("dora").is_empty());
     }
 }
 
@@ -157,7 +158,7 @@ fn quota_at_the_end_and_at_rcpt() {
     assert_eq!(replies[0], "552 5.2.2 <anna> Quota exceeded (mailbox for user is full)");
     assert!(replies[1].starts_with("250 2.0.0 <bob>"), "{replies:?}");
     assert_eq!((server.messages("anna").len(), server.messages("bob").len()), (0, 1));
-    assert!(server.files("anna", "tmp").is_empty());
+    assert!(server.left("anna").is_empty());
     let small = format!("Subject: x\r\n\r\n{}", "x\r\n".repeat(600));
     assert!(server.connect().deliver(&["anna"], &small)[0].starts_with("250 "));
     let mut client = server.connect();

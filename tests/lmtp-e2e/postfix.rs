@@ -68,41 +68,6 @@ fn mailbox_transport() {
     assert!(text.contains("\nDelivered-To: "), "{text}");
 }
 
-/// The server is killed again and again while Postfix delivers: all is there once Postfix has tried again.
-#[test]
-fn kills_and_postfix() {
-    let scratch = Scratch::new("lmtpp");
-    let conf = LmtpConf::new().user("anna@a.example");
-    let mut server = LmtpServer::start_by_socket(&scratch, "lmtp", &conf);
-    let postfix = Postfix::build(&scratch, "mx", "mx.a.example")
-        .mailbox("anna@a.example")
-        .main(&format!("virtual_transport = {}", server.for_postfix()))
-        .start();
-    for number in 0..40 {
-        let text = format!("Subject: {number}\r\n\r\n{}", "0123456789\r\n".repeat(2000));
-        postfix.sendmail("s@x.example", &["anna@a.example"], text.as_bytes());
-        if number % 3 == 0 {
-            server.kill();
-            server.start_again();
-        }
-    }
-    postfix.flush();
-    postfix.wait_queue_empty();
-    let subjects: Vec<String> = server
-        .messages("anna@a.example")
-        .iter()
-        .filter_map(|text| {
-            String::from_utf8_lossy(text)
-                .lines()
-                .find_map(|line| line.strip_prefix("Subject: ").map(str::to_owned))
-        })
-        .collect();
-    for number in 0..40 {
-        let count = subjects.iter().filter(|subject| **subject == number.to_string()).count();
-        assert_eq!(count, 1, "message {number}");
-    }
-}
-
 /// doveadm reads the mailbox as an IMAP session does: all messages are seen, with the sizes that their names tell.
 fn read_by_dovecot(scratch: &Scratch, server: &LmtpServer, user: &str, count: usize) {
     let conf = LmtpConf::new().user(user);

@@ -171,3 +171,56 @@ fn wrong_starts_say_what_to_do() {
         assert!(text.contains(part), "{part}: {text}");
     }
 }
+
+/// What Prometheus is told agrees with what happened.
+#[test]
+fn figures() {
+    use std::io::{Read as _, Write as _};
+    let port = harness::ports::Port::new();
+    let conf = LmtpConf::new()
+        .user("anna")
+        .user_as("bob", 65534, "userdb_quota_rule=*:bytes=10")
+        .user_as("carl", 65534, "")
+        .lmtp(&format!("[metrics]\nlisten = \"127.0.0.1:{}\"", port.number()));
+    let (server, _scratch) = start(&conf);
+    // Carl's mailbox cannot be written to.
+    let maildir = server.home("carl").join("Maildir");
+    std::fs::write(&maildir, "").unwrap();
+    let mut client = server.connect();
+    client.say("MAIL FROM:<>");
+    assert!(client.say("RCPT TO:<nosuch>").starts_with("550 "));
+    client.say("RSET");
+    let replies = client.deliver(&["anna", "bob", "carl"], &"x".repeat(100));
+    assert!(replies[0].starts_with("250 ") && replies[1].starts_with("552 "), "{replies:?}");
+    assert!(replies[2].starts_with("451 "), "{replies:?}");
+    assert!(client.deliver(&["carl"], "x")[0].starts_with("451 "));
+    drop(server.connect());
+    let text = || {
+        let mut stream = std::net::TcpStream::connect(("127.0.0.1", port.number())).unwrap();
+        stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+        stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n").unwrap();
+        let mut text = String::new();
+        stream.read_to_string(&mut text).unwrap();
+        text
+    };
+    let size = std::fs::metadata(&server.files("anna", "new")[0]).unwrap().len();
+    for line in [
+        "recipients_total{result=\"accepted\"} 4",
+        "recipients_total{result=\"unknown\"} 1",
+        "deliveries_total{result=\"delivered\"} 1",
+        "deliveries_total{result=\"full\"} 1",
+        "deliveries_total{result=\"temporary\"} 2",
+        &format!("delivered_bytes_total {size}"),
+        "delivery_seconds_count 4",
+        "panics_total 0",
+    ] {
+        let line = format!("postrider_lmtp_{line}");
+        assert!(text().lines().any(|found| found == line), "{line}\n{}\n{}", text(), server.log());
+    }
+    harness::wait::wait_for("the end of the idle connection", || {
+        let text = text();
+        // One was the harness's, when it waited for the greeting.
+        let gone = text.lines().any(|line| line == "postrider_lmtp_connections_ended_total{how=\"gone\"} 2");
+        (gone && text.contains("postrider_lmtp_connections 1\n")).then_some(())
+    });
+}

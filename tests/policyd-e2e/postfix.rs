@@ -111,7 +111,7 @@ fn over_one_connection() {
 
 #[test]
 fn over_fifty_at_once_with_several_recipients() {
-    for attached in [EVERYWHERE[0], EVERYWHERE[1], EVERYWHERE[4]] {
+    for attached in EVERYWHERE {
         let site = Site::plain(attached);
         let left = AtomicUsize::new(0);
         std::thread::scope(|scope| {
@@ -129,12 +129,43 @@ fn over_fifty_at_once_with_several_recipients() {
     }
 }
 
+/// At RCPT the recipients that still fit are taken, and later the message or nothing.
 #[test]
-fn what_is_reset_or_refused_uses_nothing_up() {
-    for attached in [EVERYWHERE[3], EVERYWHERE[4]] {
+fn a_message_whose_recipients_fit_in_part() {
+    for attached in EVERYWHERE {
         let site = Site::plain(attached);
         let mut smtp = site.postfix.smtp();
-        // Known from the first message on: we are asked at DATA.
+        assert_eq!(message(&mut smtp, &FIVE[..2]), 2);
+        let mut left: usize = (0..12).map(|_| message(&mut smtp, &FIVE)).sum();
+        assert_eq!(left, if attached.rcpt { ALLOWED - 2 } else { ALLOWED - 5 }, "{attached:?}");
+        left += (0..5).map(|_| message(&mut smtp, &FIVE[..1])).sum::<usize>();
+        assert_eq!(left, ALLOWED - 2, "{attached:?}");
+    }
+}
+
+/// Where RCPT is all that is asked it is final: what is reset or refused is used up, and no more leaves than is allowed.
+#[test]
+fn asked_at_rcpt_alone_what_is_reset_is_used_up() {
+    let site = Site::plain(EVERYWHERE[0]);
+    let mut smtp = site.postfix.smtp();
+    for _ in 0..4 {
+        smtp.mail(SENDER, "").expect(250);
+        FIVE.iter().for_each(|recipient| assert_eq!(smtp.rcpt(recipient).code, 250));
+        smtp.rset().expect(250);
+    }
+    for _ in 0..5 {
+        assert_eq!(message(&mut smtp, &["x@a.example", "b0@a.example"]), 1);
+    }
+    let left: usize = (0..ALLOWED).map(|_| message(&mut smtp, &FIVE[..1])).sum();
+    assert_eq!(left, ALLOWED - 20 - 10);
+}
+
+#[test]
+fn what_is_reset_or_refused_uses_nothing_up() {
+    for attached in &EVERYWHERE[1..] {
+        let site = Site::plain(*attached);
+        let mut smtp = site.postfix.smtp();
+        // Known from the first message on: we are asked later than at RCPT.
         assert_eq!(message(&mut smtp, &FIVE[..1]), 1);
         for _ in 0..10 {
             smtp.mail(SENDER, "").expect(250);
@@ -184,6 +215,38 @@ fn killed_and_restarted_in_the_middle() {
         site.policyd.run();
         left += (0..ALLOWED).map(|_| message(&mut smtp, &FIVE[..1])).sum::<usize>();
         assert_eq!(left, ALLOWED, "{attached:?}");
+    }
+}
+
+/// Ended and started again while fifty send: what is in hand is answered, and Postfix comes again.
+#[test]
+fn restarted_while_fifty_send() {
+    for attached in [EVERYWHERE[0], EVERYWHERE[4]] {
+        let mut site = Site::plain(attached);
+        let (left, over) = (AtomicUsize::new(0), AtomicUsize::new(0));
+        let port = site.postfix.smtp_port();
+        std::thread::scope(|scope| {
+            for _ in 0..50 {
+                scope.spawn(|| {
+                    let mut smtp = harness::smtp_client::SmtpClient::connect(port);
+                    for _ in 0..3 {
+                        left.fetch_add(message(&mut smtp, &FIVE[..1]), Ordering::Relaxed);
+                        std::thread::sleep(Duration::from_millis(100));
+                    }
+                    smtp.quit();
+                    over.fetch_add(1, Ordering::Relaxed);
+                });
+            }
+            for _ in 0..2 {
+                std::thread::sleep(Duration::from_millis(150));
+                assert!(site.policyd.stop().success());
+                site.policyd.run();
+            }
+            assert!(over.load(Ordering::Relaxed) < 50, "it was over before");
+        });
+        let mut smtp = site.postfix.smtp();
+        let rest: usize = (0..ALLOWED).map(|_| message(&mut smtp, &FIVE[..1])).sum();
+        assert_eq!(left.into_inner() + rest, ALLOWED, "{attached:?}");
     }
 }
 

@@ -44,3 +44,71 @@ fn refused() {
         Case::new("fileinto to nowhere", "require \"fileinto\"; fileinto \"\";").differs("P10"),
     ]);
 }
+
+/// What Pigeonhole knows, on by default or not: a script may require it with one if it may with the other.
+#[test]
+fn extensions_that_may_be_required() {
+    let names = [
+        "body",
+        "comparator-i;ascii-numeric",
+        "comparator-i;octet",
+        "comparator-i;ascii-casemap",
+        "copy",
+        "date",
+        "duplicate",
+        "encoded-character",
+        "enotify",
+        "envelope",
+        "environment",
+        "extlists",
+        "fcc",
+        "fileinto",
+        "foreverypart",
+        "ihave",
+        "imap4flags",
+        "imapflags",
+        "imapsieve",
+        "include",
+        "index",
+        "mailbox",
+        "mailboxid",
+        "mboxmetadata",
+        "mime",
+        "notify",
+        "regex",
+        "reject",
+        "relational",
+        "servermetadata",
+        "spamtest",
+        "spamtestplus",
+        "special-use",
+        "subaddress",
+        "vacation",
+        "variables",
+        "virustest",
+        "vnd.dovecot.environment",
+        "vnd.dovecot.execute",
+        "vnd.dovecot.filter",
+        "vnd.dovecot.pipe",
+        "vnd.dovecot.report",
+        "convert",
+        "enclose",
+        "replace",
+        "editheader",
+        "vacation-seconds",
+        "vnd.dovecot.duplicate",
+    ];
+    let require = |name: &'static str| {
+        let script = format!("require \"{name}\"; keep;");
+        Case::new(name, Box::leak(script.into_boxed_str()))
+    };
+    agree(&names.map(require));
+    agree(&[
+        Case::new(
+            "extracttext",
+            "require [\"variables\", \"mime\", \"foreverypart\", \"extracttext\"]; keep;",
+        ),
+        Case::new("extracttext alone", "require \"extracttext\"; keep;"),
+        Case::new("debug", "require \"vnd.dovecot.debug\"; keep;"),
+    ]);
+}

@@ -7,6 +7,7 @@
 
 mod escape;
 mod syslog;
+mod writer;
 
 use std::io::{IsTerminal, Write};
 use std::sync::OnceLock;
@@ -15,12 +16,16 @@ use log::{LevelFilter, Log, Metadata, Record};
 
 pub use escape::{Escaped, escaped};
 pub use syslog::{Facility, Syslog};
+use writer::Writer;
 
 /// Where the lines go.
 #[derive(Debug)]
 pub enum Sink {
     /// Standard error, `ident[pid]: text`, with the level in front when it is `warn` or worse.
     Stderr,
+    /// The same by a thread of its own, for a daemon without threads of other rights: a reader who is stuck
+    /// holds nobody up. The program ends with [`flush`].
+    StderrThread,
     /// The system log's datagram socket, in the form that syslog(3) writes.
     Syslog(Syslog),
 }
@@ -28,6 +33,8 @@ pub enum Sink {
 #[derive(Debug)]
 struct Logger {
     sink: Sink,
+    /// For [`Sink::StderrThread`]; without it each line is written where it arises.
+    writer: Option<Writer>,
     /// `ident[pid]`, made once: asking for the pid is a system call.
     tag: String,
     colour: bool,
@@ -51,8 +58,14 @@ pub fn start(sink: Sink, ident: &str, level: LevelFilter) {
 
 /// As [`start`], with a tag that is written as it is: the program's own lines hold the process.
 pub fn start_plain(sink: Sink, tag: &str, level: LevelFilter) {
-    let colour = matches!(sink, Sink::Stderr) && std::io::stderr().is_terminal();
-    let logger = LOGGER.get_or_init(|| Logger { sink, tag: tag.to_owned(), colour });
+    let colour = !matches!(sink, Sink::Syslog(_)) && std::io::stderr().is_terminal();
+    let logger = LOGGER.get_or_init(|| {
+        let writer = match sink {
+            Sink::StderrThread => Writer::start(std::io::stderr()).ok(),
+            Sink::Stderr | Sink::Syslog(_) => None,
+        };
+        Logger { sink, writer, tag: tag.to_owned(), colour }
+    });
     // A second logger is refused by the facade; the first one goes on working.
     drop(log::set_logger(logger));
     set_level(level);
@@ -61,6 +74,12 @@ pub fn start_plain(sink: Sink, tag: &str, level: LevelFilter) {
 /// Changes how much is logged, for instance after a reload.
 pub fn set_level(level: LevelFilter) {
     log::set_max_level(level);
+}
+
+/// Waits until what was logged is written, at most a second. The last act of a program that logs to
+/// [`Sink::StderrThread`].
+pub fn flush() {
+    log::logger().flush();
 }
 
 impl Log for Logger {
@@ -77,7 +96,7 @@ impl Log for Logger {
         }
         match &self.sink {
             Sink::Syslog(syslog) => syslog.write(&self.tag, record.level(), record.args()),
-            Sink::Stderr => {
+            Sink::Stderr | Sink::StderrThread => {
                 let (before, after) = match (self.colour, record.level()) {
                     (true, log::Level::Error) => ("\x1b[31m", "\x1b[0m"),
                     (true, log::Level::Warn) => ("\x1b[33m", "\x1b[0m"),
@@ -90,13 +109,26 @@ impl Log for Logger {
                 };
                 // One write(2) a line, or lines of several processes would mix.
                 let mut line = Vec::with_capacity(USUAL_LINE);
-                let tag = &self.tag;
-                // A closed stderr must not end a daemon that delivers mail.
-                drop(writeln!(line, "{tag}: {before}{word}{}{after}", record.args()));
-                drop(std::io::stderr().lock().write_all(&line));
+                for part in [&self.tag, ": ", before, word] {
+                    line.extend_from_slice(part.as_bytes());
+                }
+                // Into memory: it cannot fail.
+                drop(line.write_fmt(*record.args()));
+                for part in [after, "\n"] {
+                    line.extend_from_slice(part.as_bytes());
+                }
+                match &self.writer {
+                    Some(writer) => writer.push(&self.tag, &line),
+                    // A closed stderr must not end a daemon that delivers mail.
+                    None => drop(std::io::stderr().lock().write_all(&line)),
+                }
             }
         }
     }
 
-    fn flush(&self) {}
+    fn flush(&self) {
+        if let Some(writer) = &self.writer {
+            writer.flush();
+        }
+    }
 }

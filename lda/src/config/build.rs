@@ -110,6 +110,13 @@ fn mail(top: &Table, report: &mut Report) -> Mail {
         location.utf8 = top.boolean("mailbox_list_utf8");
         location.subscriptions = top.text("mailbox_subscriptions_filename").unwrap_or_default();
         location.directory_name = top.text("mailbox_directory_name").unwrap_or_default();
+        // Dovecot 2.4 without mailbox_directory_name_legacy.
+        location.directory_everywhere = true;
+        if let Err(error) = location.sound() {
+            report
+                .error(&top.place("mailbox_directory_name"), format!("mailbox_directory_name: {error}"))
+                .help("write mailbox_list_layout = \"fs\" as well");
+        }
     }
     let separator = top.text("namespace_separator");
     let mut letters = separator.as_deref().unwrap_or_default().chars();

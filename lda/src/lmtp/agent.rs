@@ -232,12 +232,7 @@ impl DeliveryAgent {
         let known = transaction.recipients.get(owner).and_then(|recipient| recipient.known.as_ref());
         let Some(known) = known else { return Err(Reply::TEMPORARY) };
         match incoming.finish(&boxes) {
-            Ok(mut message) => {
-                if transaction.recipients.iter().filter(|recipient| recipient.known.is_some()).count() > 1 {
-                    message.share();
-                }
-                Ok((Stored { message, owner: known.user.identity.clone() }, owner, failed, trace))
-            }
+            Ok(message) => Ok((Stored { message, owner: known.user.identity.clone() }, owner, failed, trace)),
             Err(error) => {
                 log::warn!("{}: save failed: {error}", self.prefix(&known.user.name));
                 Err(refusal(&error))
@@ -271,15 +266,21 @@ impl DeliveryAgent {
             None => {
                 let first = files.first_mut().ok_or("there is no message")?;
                 let copied = first.message.copy_to(&boxes, trace, &key, settings.save_crlf);
-                let mut message = copied.map_err(|error| format!("save failed: {error}"))?;
-                message.share();
+                let message = copied.map_err(|error| format!("save failed: {error}"))?;
                 files.push(Stored { message, owner: known.user.identity.clone() });
                 files.last_mut()
             }
         };
         let file = file.ok_or("there is no message")?;
-        file.message.next_recipient(&key);
+        file.message.next_recipient(&boxes, &key).map_err(|error| format!("save failed: {error}"))?;
         Ok(pipeline::deliver(&delivery, &boxes, &mut file.message))
+    }
+
+    /// The message goes to nobody: counts that for everybody it was for.
+    fn count_failed(&self, transaction: &Transaction<Known>) {
+        for _known in transaction.recipients.iter().filter_map(|recipient| recipient.known.as_ref()) {
+            self.service.metrics.delivery(&Outcome::internal(), 0, Duration::ZERO);
+        }
     }
 
     /// Removes the files in `tmp`, each as its owner.
@@ -310,6 +311,7 @@ impl Agent for DeliveryAgent {
     fn begin(&mut self, client: &str, transaction: &Transaction<Known>) -> Result<(), Reply> {
         let mut failed = Vec::new();
         let Some((owner, boxes, identity)) = self.open(transaction, 0, &mut failed) else {
+            self.count_failed(transaction);
             return Err(Reply::TEMPORARY);
         };
         let known = transaction.recipients.get(owner).and_then(|recipient| recipient.known.as_ref());
@@ -332,7 +334,10 @@ impl Agent for DeliveryAgent {
         }
         .fields();
         let key = key(transaction, owner);
-        let incoming = Incoming::begin(&boxes, &trace, &[&key.0, &key.1], settings.save_crlf, now);
+        let mut incoming = Incoming::begin(&boxes, &trace, &[&key.0, &key.1], settings.save_crlf, now);
+        if transaction.recipients.iter().filter(|recipient| recipient.known.is_some()).count() > 1 {
+            incoming = incoming.for_several();
+        }
         self.storing = Some(Storing { incoming, boxes, _identity: identity, owner, failed, trace, now });
         Ok(())
     }
@@ -341,7 +346,8 @@ impl Agent for DeliveryAgent {
         let Some(storing) = &mut self.storing else { return Err(Reply::TEMPORARY) };
         let Err(error) = storing.incoming.write(&storing.boxes, bytes) else { return Ok(()) };
         if let Some(storing) = self.storing.take() {
-            self.storing = Some(self.move_on(transaction, storing, &error)?);
+            let moved = self.move_on(transaction, storing, &error);
+            self.storing = Some(moved.inspect_err(|_| self.count_failed(transaction))?);
         }
         Ok(())
     }
@@ -350,7 +356,7 @@ impl Agent for DeliveryAgent {
         self.storing = None;
     }
 
-    fn deliver(&mut self, transaction: &mut Transaction<Known>, each: &mut dyn FnMut(Reply)) {
+    fn deliver(&mut self, transaction: &mut Transaction<Known>, each: &mut dyn FnMut(Reply) -> bool) {
         let began = clock::monotonic_now();
         let Some(storing) = self.storing.take() else { return };
         let received = storing.now;
@@ -367,8 +373,10 @@ impl Agent for DeliveryAgent {
             let answer = match (known, same_as.and_then(|earlier| replies.get(earlier))) {
                 (_, Some(earlier)) => earlier.clone(),
                 (None, None) => Reply::TEMPORARY,
-                (Some(_), None) if !is_stored => refusal.clone(),
-                (Some(_), None) if failed.contains(&place) => Reply::TEMPORARY,
+                (Some(_), None) if !is_stored || failed.contains(&place) => {
+                    self.service.metrics.delivery(&Outcome::internal(), size, began.elapsed());
+                    refusal.clone()
+                }
                 (Some(known), None) => {
                     let outcome = self
                         .deliver_to(transaction, place, known, &mut files, &trace)
@@ -380,7 +388,13 @@ impl Agent for DeliveryAgent {
                     reply(&outcome, mailbox, &transaction.recipient_id(place))
                 }
             };
-            each(answer.clone());
+            let own =
+                |file: &&mut Stored| known.as_ref().is_some_and(|known| file.owner == known.user.identity);
+            if !each(answer.clone())
+                && let Some(file) = files.iter_mut().find(own)
+            {
+                file.message.keep_for_another_attempt();
+            }
             replies.push(answer);
         }
         log::debug!("{}: {} bytes, received since {}", self.session, size, received.as_secs());

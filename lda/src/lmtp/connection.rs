@@ -40,8 +40,9 @@ pub trait Agent {
     /// The message is not to come: nothing may be left of it.
     fn discard(&mut self);
 
-    /// The message is whole: deliver it, and tell `each` the reply for every recipient, in their order.
-    fn deliver(&mut self, transaction: &mut Transaction<Self::User>, each: &mut dyn FnMut(Reply));
+    /// The message is whole: deliver it, and tell `each` the reply for every recipient, in their order. It says whether
+    /// the client has been told; if not, the client will try again.
+    fn deliver(&mut self, transaction: &mut Transaction<Self::User>, each: &mut dyn FnMut(Reply) -> bool);
 }
 
 /// How long a client may take.
@@ -223,11 +224,12 @@ impl<'a, A: Agent> Connection<'a, A> {
             agent.deliver(&mut transaction, &mut |reply| {
                 reply.write(out);
                 given += 1;
-                // Whoever is delivered to is told at once: if the next one takes long, or we are killed, the client
-                // knows what it need not send again. The last reply goes along with what follows.
-                if given < wanted && sent.is_ok() {
+                // Whoever is delivered to is told at once, before what the delivery has in tmp goes: if the next one
+                // takes long, or we are killed, the client knows what it need not send again.
+                if sent.is_ok() {
                     sent = send(stream, out);
                 }
+                sent.is_ok()
             });
         }));
         if outcome.is_err() {

@@ -1,6 +1,6 @@
 //! Names of folders ↔ names on disk: Maildir++ and nested directories, modified UTF-7 (pure).
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use crate::location::{Layout, Place};
 
@@ -36,10 +36,22 @@ const LONGEST: usize = 250;
 /// # Errors
 /// A sentence: why no folder can have this name.
 pub fn folder(place: &Place, separator: char, prefix: &str, name: &str) -> Result<Folder, String> {
+    let everywhere = |path: PathBuf| {
+        if place.directory_everywhere && !place.directory_name.is_empty() {
+            path.join(&place.directory_name)
+        } else {
+            path
+        }
+    };
+    // Elsewhere the INBOX has a directory like all folders (Dovecot 2.3.19).
+    let inbox_control = |control: &PathBuf| match place.layout {
+        Layout::MaildirPlusPlus => control.join(".INBOX"),
+        Layout::Fs => everywhere(control.join("INBOX")),
+    };
     let inbox = || Folder {
         name: INBOX.to_owned(),
         path: place.inbox.clone(),
-        control: place.control.clone().unwrap_or_else(|| place.inbox.clone()),
+        control: place.control.as_ref().map_or_else(|| place.inbox.clone(), inbox_control),
         subscription: INBOX.to_owned(),
     };
     if name.eq_ignore_ascii_case(INBOX) {
@@ -75,15 +87,20 @@ pub fn folder(place: &Place, separator: char, prefix: &str, name: &str) -> Resul
             if on_disk.first().is_some_and(|first| ["cur", "new", "tmp"].contains(&first.as_str())) {
                 return Err("Mailbox name is reserved".to_owned());
             }
-            let path: PathBuf = on_disk.iter().collect();
-            if place.directory_name.is_empty() { path } else { path.join(&place.directory_name) }
+            on_disk.iter().collect()
         }
     };
-    let at = |root: &Path| root.join(&relative);
+    let named = |path: PathBuf| {
+        if place.directory_name.is_empty() { path } else { path.join(&place.directory_name) }
+    };
+    let path = named(place.root.join(&relative));
     Ok(Folder {
         name: name.to_owned(),
-        path: at(&place.root),
-        control: at(place.control.as_deref().unwrap_or(&place.root)),
+        control: match &place.control {
+            Some(control) => everywhere(control.join(&relative)),
+            None => path.clone(),
+        },
+        path,
         subscription: parts.join("\t"),
     })
 }
@@ -157,6 +174,8 @@ fn base64(units: &[u16], out: &mut String) {
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use super::*;
     use crate::location::Location;
     use crate::variables::Values;
@@ -190,6 +209,28 @@ mod tests {
         }
         let named = place("maildir:~/M:LAYOUT=fs:DIRNAME=mail:UTF-8");
         assert_eq!(folder(&named, '/', "", "ü").unwrap().path, Path::new("/h/M/ü/mail"));
+    }
+
+    /// Where Dovecot 2.3.19 has its own files of a folder, and so the keywords.
+    #[test]
+    fn control_files() {
+        for (options, inbox, folder_a) in [
+            ("", "/h/M", "/h/M/.A"),
+            (":CONTROL=/c", "/c/.INBOX", "/c/.A"),
+            (":CONTROL=/c:INBOX=/in", "/c/.INBOX", "/c/.A"),
+            (":LAYOUT=fs:CONTROL=/c", "/c/INBOX", "/c/A"),
+            (":LAYOUT=fs:CONTROL=/c:INBOX=/in", "/c/INBOX", "/c/A"),
+            (":LAYOUT=fs:DIRNAME=m:CONTROL=/c", "/c/INBOX", "/c/A"),
+            (":LAYOUT=fs:FULLDIRNAME=m:CONTROL=/c", "/c/INBOX/m", "/c/A/m"),
+            (":LAYOUT=fs:DIRNAME=m", "/h/M/INBOX/m", "/h/M/A/m"),
+            (":LAYOUT=fs:FULLDIRNAME=m", "/h/M/INBOX/m", "/h/M/A/m"),
+        ] {
+            let place = place(&format!("maildir:~/M{options}"));
+            let control = |name: &str| folder(&place, '/', "", name).unwrap().control;
+            assert_eq!(control("INBOX"), Path::new(inbox), "{options}");
+            assert_eq!(control("A"), Path::new(folder_a), "{options}");
+        }
+        assert!(Location::parse("maildir:~/M:DIRNAME=m").is_err());
     }
 
     #[test]

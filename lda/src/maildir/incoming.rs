@@ -2,12 +2,10 @@
 
 use std::fs::{self, File};
 use std::io::{self, Read, Seek, SeekFrom, Write};
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use rustix::fs::FlockOperation;
-
+use super::attempt::{self, Earlier};
 use super::message::Message;
 use super::name::{Base, Origin};
 use super::{Mailboxes, StoreError};
@@ -23,6 +21,7 @@ const DIRECT: usize = 8 * 1024;
 pub struct Incoming {
     trace: Vec<u8>,
     key: Vec<u8>,
+    several: bool,
     now: Duration,
     crlf: bool,
     tmp: PathBuf,
@@ -49,16 +48,9 @@ pub(super) struct Open {
     pub(super) file: File,
     pub(super) path: PathBuf,
     pub(super) origin: Option<Origin>,
-    /// What an attempt that was killed left behind, which is already in a folder.
-    pub(super) earlier: Option<Earlier>,
+    /// What attempts that were killed left behind, which is already in a folder.
+    pub(super) earlier: Vec<Earlier>,
     pub(super) keep: bool,
-}
-
-/// The file of an earlier attempt.
-#[derive(Debug)]
-pub(super) struct Earlier {
-    pub(super) file: File,
-    pub(super) path: PathBuf,
 }
 
 impl Drop for Open {
@@ -82,6 +74,7 @@ impl Incoming {
         Self {
             trace: trace.to_vec(),
             key: key.join(&0),
+            several: false,
             now,
             crlf,
             tmp: boxes.place().inbox.join("tmp"),
@@ -95,6 +88,13 @@ impl Incoming {
             virtual_size: 0,
             settled: false,
         }
+    }
+
+    /// The file is to serve several recipients: see [`Message::next_recipient`].
+    #[must_use]
+    pub fn for_several(mut self) -> Self {
+        self.several = true;
+        self
     }
 
     /// Takes the next bytes.
@@ -165,7 +165,6 @@ impl Incoming {
         let trace_size = self.trace_size();
         Message::finished(
             open,
-            boxes,
             std::mem::take(&mut self.head),
             self.key.clone(),
             self.now,
@@ -208,6 +207,7 @@ impl Incoming {
     /// What was written cannot be read, or not be written there either.
     pub fn move_to(&mut self, boxes: &Mailboxes, trace: &[u8], key: &[&[u8]]) -> Result<Self, StoreError> {
         let mut there = Self::begin(boxes, trace, key, self.crlf, self.now);
+        there.several = self.several;
         there.head.clone_from(&self.head);
         there.head_done = self.head_done;
         there.convert(trace);
@@ -317,17 +317,17 @@ impl Incoming {
 
     fn open(&self, boxes: &Mailboxes) -> Result<Open, StoreError> {
         let origin = Origin::of(&self.head);
-        let mut earlier = None;
+        let mut earlier = Vec::new();
         if let Some(origin) = origin {
             let base = origin.base(&[&self.key], boxes.hostname());
-            // The second name is for when the first is held by an earlier attempt: that of a third has to find it.
-            for path in [self.tmp.join(base.as_str()), self.tmp.join(format!("{}.again", base.as_str()))] {
-                match claim(boxes, &path)? {
-                    Claim::Ours(file) => {
-                        return Ok(Open { file, path, origin: Some(origin), earlier, keep: false });
-                    }
-                    Claim::Earlier(found) => earlier = earlier.or(Some(found)),
-                }
+            let stake = attempt::stake(&self.tmp, &base, self.several, |path| {
+                let file = create(boxes, path)?;
+                attempt::hold(&file);
+                Ok(file)
+            })?;
+            earlier = stake.earlier;
+            if let Some((path, file)) = stake.made {
+                return Ok(Open { file, path, origin: Some(origin), earlier, keep: false });
             }
         }
         for _ in 0..100 {
@@ -347,95 +347,11 @@ impl Incoming {
 fn create(boxes: &Mailboxes, path: &Path) -> io::Result<File> {
     match boxes.new_file(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            let inbox = boxes.inbox().map_err(|error| io::Error::other(error.to_string()))?;
-            boxes.create(&inbox).map_err(|error| match error {
-                StoreError::Io { error, .. } => error,
-                other => io::Error::other(other.to_string()),
-            })?;
+            boxes.create_inbox()?;
             boxes.new_file(path)
         }
         other => other,
     }
-}
-
-/// What is behind a name in `tmp` that each attempt uses.
-enum Claim {
-    /// A new file, locked.
-    Ours(File),
-    /// A message that an earlier attempt has put into a folder.
-    Earlier(Earlier),
-}
-
-/// Opens a new file at `path`, or what an earlier attempt left there.
-fn claim(boxes: &Mailboxes, path: &Path) -> Result<Claim, StoreError> {
-    // Once more when the earlier file was of no use, or is gone meanwhile.
-    for _ in 0..3 {
-        match create(boxes, path) {
-            Ok(file) => {
-                // Nobody else can hold a lock on it; where there are no locks, names are enough.
-                let _best_effort = rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive);
-                return Ok(Claim::Ours(file));
-            }
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-                if let Some(earlier) = inspect(path)? {
-                    return Ok(Claim::Earlier(earlier));
-                }
-            }
-            Err(error) => return Err(StoreError::io("open", path)(error)),
-        }
-    }
-    Err(StoreError::Busy(path.to_owned()))
-}
-
-/// What an earlier attempt left at `path`: nothing of use (and then it is removed), or a message that is in a
-/// folder already.
-fn inspect(path: &Path) -> Result<Option<Earlier>, StoreError> {
-    let file = match File::options().read(true).write(true).open(path) {
-        Ok(file) => file,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(StoreError::io("open", path)(error)),
-    };
-    if rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive)
-        == Err(rustix::io::Errno::WOULDBLOCK)
-    {
-        return Err(StoreError::Busy(path.to_owned()));
-    }
-    let found = file.metadata().map_err(StoreError::io("fstat", path))?;
-    if found.nlink() >= 2 {
-        return Ok(Some(Earlier { file, path: path.to_owned() }));
-    }
-    match fs::remove_file(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(StoreError::io("unlink", path)(error)),
-        _ => Ok(None),
-    }
-}
-
-/// Whether the last `length` bytes of two files are the same.
-pub(super) fn same_end(a: &mut File, b: &mut File, length: u64) -> io::Result<bool> {
-    let start = |file: &mut File| -> io::Result<bool> {
-        let size = file.metadata()?.len();
-        if size < length {
-            return Ok(false);
-        }
-        file.seek(SeekFrom::Start(size - length))?;
-        Ok(true)
-    };
-    if !start(a)? || !start(b)? {
-        return Ok(false);
-    }
-    let mut left = length;
-    let (mut one, mut two) = (vec![0; 16 * 1024], vec![0; 16 * 1024]);
-    while left > 0 {
-        let part = usize::try_from(left).unwrap_or(usize::MAX).min(one.len());
-        let (Some(one), Some(two)) = (one.get_mut(..part), two.get_mut(..part)) else { return Ok(false) };
-        a.read_exact(one)?;
-        b.read_exact(two)?;
-        if one != two {
-            return Ok(false);
-        }
-        left -= u64::try_from(part).unwrap_or(left);
-    }
-    Ok(true)
 }
 
 #[cfg(test)]

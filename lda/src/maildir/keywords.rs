@@ -1,19 +1,14 @@
 //! Keywords of a folder: the letters a to z that stand for them in names of files, kept in `dovecot-keywords`.
 
-use std::fs::{self, File};
+use std::fs;
 use std::io;
 use std::path::Path;
-use std::time::{Duration, SystemTime};
 
+use super::dotlock::lock;
 use super::{Folder, Mailboxes, StoreError};
 
 /// The most keywords of a folder: letters a to z.
 const MOST: usize = 26;
-/// A lock older than this was left behind (Dovecot's `KEYWORDS_LOCK_STALE_TIMEOUT` is 2 minutes).
-const STALE: Duration = Duration::from_secs(120);
-/// How often and how long is waited for a lock.
-const WAITS: usize = 200;
-const WAIT: Duration = Duration::from_millis(50);
 
 /// The letters of keywords, which are added to the file where they are not in it. A keyword for which there
 /// is no letter left is passed over.
@@ -83,33 +78,4 @@ fn read(path: &Path) -> Result<Vec<String>, StoreError> {
         }
     }
     Ok(keywords)
-}
-
-/// The lock file, removed when dropped.
-struct Lock<'a>(&'a Path);
-
-impl Drop for Lock<'_> {
-    fn drop(&mut self) {
-        drop(fs::remove_file(self.0));
-    }
-}
-
-fn lock<'a>(boxes: &Mailboxes, path: &'a Path) -> Result<Lock<'a>, StoreError> {
-    for _ in 0..WAITS {
-        let made: io::Result<File> = boxes.new_file(path);
-        match made {
-            Ok(_) => return Ok(Lock(path)),
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-                let age = fs::metadata(path).and_then(|found| found.modified()).ok();
-                let now = SystemTime::UNIX_EPOCH + base::clock::since_epoch();
-                if age.and_then(|age| now.duration_since(age).ok()).is_some_and(|age| age > STALE) {
-                    drop(fs::remove_file(path));
-                } else {
-                    std::thread::sleep(WAIT);
-                }
-            }
-            Err(error) => return Err(StoreError::io("open", path)(error)),
-        }
-    }
-    Err(StoreError::io("lock", path)(io::Error::from(io::ErrorKind::TimedOut)))
 }

@@ -4,8 +4,9 @@ use std::fs::{self, File};
 use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::{Folder, StoreError, folder, sync_directory};
+use super::{Folder, StoreError, dotlock, folder, sync_directory};
 use crate::location::{Layout, Place};
 
 /// A user's mailbox.
@@ -177,6 +178,26 @@ impl Mailboxes {
         Ok(made)
     }
 
+    /// Creates what is missing of the INBOX.
+    ///
+    /// # Errors
+    /// The operating system refuses.
+    pub(super) fn create_inbox(&self) -> io::Result<()> {
+        let created = self.inbox().and_then(|inbox| self.create(&inbox));
+        created.map(drop).map_err(|error| match error {
+            StoreError::Io { error, .. } => error,
+            other => io::Error::other(other.to_string()),
+        })
+    }
+
+    /// Creates a directory of the mailbox, and what is missing above it.
+    ///
+    /// # Errors
+    /// The operating system refuses.
+    pub(super) fn create_directory(&self, path: &Path) -> Result<(), StoreError> {
+        self.directory(path).map(drop)
+    }
+
     /// Adds a folder to the subscriptions, unless it stands there.
     ///
     /// # Errors
@@ -184,6 +205,9 @@ impl Mailboxes {
     pub fn subscribe(&self, folder: &Folder) -> Result<(), StoreError> {
         let directory = self.place.control.as_deref().unwrap_or(&self.place.root);
         let path = directory.join(&self.place.subscriptions);
+        // Others (Dovecot, another thread) may add a folder at the same time.
+        let lock_path = directory.join(format!("{}.lock", self.place.subscriptions));
+        let _lock = dotlock::lock(self, &lock_path)?;
         let old = match fs::read(&path) {
             Ok(old) => old,
             Err(error) if error.kind() == io::ErrorKind::NotFound => b"V\t2\n\n".to_vec(),
@@ -213,8 +237,11 @@ impl Mailboxes {
     /// # Errors
     /// The operating system refuses.
     pub(super) fn replace(&self, path: &Path, content: &[u8]) -> Result<(), StoreError> {
+        // Threads of one process write the same file at the same time, too.
+        static NEXT: AtomicU64 = AtomicU64::new(0);
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
         let mut aside = path.as_os_str().to_owned();
-        aside.push(format!(".{}.{}", self.hostname.replace('/', "_"), std::process::id()));
+        aside.push(format!(".{}.{}.{number}", self.hostname.replace('/', "_"), std::process::id()));
         let aside = PathBuf::from(aside);
         let write = || -> Result<(), StoreError> {
             let mut file = File::create(&aside).map_err(StoreError::io("open", &aside))?;
@@ -348,6 +375,29 @@ mod tests {
         assert_eq!(Permissions::of(0o770, 6, 6).group, None);
     }
 
+    /// As threads of the LMTP server do it.
+    #[test]
+    fn a_file_is_replaced_by_many_at_once() {
+        let home = tempfile::tempdir().unwrap();
+        let boxes = mailboxes(home.path());
+        boxes.create(&boxes.inbox().unwrap()).unwrap();
+        let file = home.path().join("Maildir/maildirsize");
+        std::thread::scope(|scope| {
+            for thread in 0..4 {
+                let (boxes, file) = (&boxes, &file);
+                scope.spawn(move || {
+                    for _ in 0..50 {
+                        boxes.replace(file, format!("{thread}\n").repeat(50).as_bytes()).unwrap();
+                    }
+                });
+            }
+        });
+        let text = fs::read_to_string(&file).unwrap();
+        assert!(text.len() == 100 && text.lines().all(|line| text.starts_with(line)), "{text}");
+        let left = fs::read_dir(home.path().join("Maildir")).unwrap().count();
+        assert_eq!(left, 4, "cur, new, tmp and the file");
+    }
+
     #[test]
     fn subscriptions_in_both_forms() {
         let home = tempfile::tempdir().unwrap();
@@ -358,6 +408,13 @@ mod tests {
             boxes.subscribe(&boxes.folder(name).unwrap()).unwrap();
         }
         assert_eq!(fs::read_to_string(&file).unwrap(), "V\t2\n\nA\tB\nü\n");
+        std::thread::scope(|scope| {
+            for number in 0..8 {
+                let boxes = &boxes;
+                scope.spawn(move || boxes.subscribe(&boxes.folder(&format!("n{number}")).unwrap()).unwrap());
+            }
+        });
+        assert_eq!(fs::read_to_string(&file).unwrap().lines().count(), 12, "none is lost");
         fs::write(&file, "Old").unwrap();
         boxes.subscribe(&boxes.folder("ü").unwrap()).unwrap();
         assert_eq!(fs::read_to_string(&file).unwrap(), "Old\n&APw-\n");

@@ -2,11 +2,12 @@
 
 use std::fs::{self, File};
 use std::io::{self, Read, Seek, SeekFrom};
-use std::os::unix::fs::{DirEntryExt, MetadataExt, PermissionsExt};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::incoming::{Open, same_end};
+use super::attempt::{self, Earlier, same_end};
+use super::incoming::Open;
 use super::name::Base;
 use super::{Folder, Incoming, Mailboxes, StoreError, keywords, sync_directory};
 
@@ -20,11 +21,23 @@ pub struct Message {
     size: u64,
     virtual_size: u64,
     trace_size: u64,
-    /// The file is one that an earlier attempt has already put into a folder.
-    seen: bool,
-    /// The file serves several recipients: links to it say nothing about one of them.
-    shared: bool,
     placed: Vec<PathBuf>,
+    /// What earlier attempts to deliver this message to this recipient left in `tmp`.
+    earlier: Vec<Earlier>,
+    /// This recipient's own link in `tmp`, where the file is another recipient's.
+    stake: Option<PathBuf>,
+    /// Edited copies that were placed beside it.
+    copies: Vec<Self>,
+    /// All has been done for this recipient.
+    delivered: bool,
+    /// What is in `tmp` is for another attempt.
+    keep: bool,
+}
+
+impl Drop for Message {
+    fn drop(&mut self) {
+        self.leave();
+    }
 }
 
 /// Flags and keywords for a message that is placed.
@@ -49,31 +62,13 @@ impl Message {
     /// What [`Incoming::finish`] makes.
     pub(super) fn finished(
         mut open: Open,
-        boxes: &Mailboxes,
         head: Vec<u8>,
         key: Vec<u8>,
         now: Duration,
         (size, virtual_size, trace_size): (u64, u64, u64),
     ) -> Result<Self, StoreError> {
-        let mut seen = false;
-        if let Some(mut earlier) = open.earlier.take() {
-            let same = same_end(&mut earlier.file, &mut open.file, size.saturating_sub(trace_size))
-                .map_err(StoreError::io("read", &earlier.path))?;
-            // Whichever is not needed goes from tmp.
-            let theirs = Open {
-                file: earlier.file,
-                path: earlier.path,
-                origin: open.origin,
-                earlier: None,
-                keep: false,
-            };
-            if same && theirs.file.metadata().is_ok_and(|found| found.len() == size) {
-                open = theirs;
-                seen = true;
-            }
-        }
-        let _ = boxes;
-        Ok(Self {
+        let earlier = std::mem::take(&mut open.earlier);
+        let mut message = Self {
             open,
             head,
             key,
@@ -81,10 +76,27 @@ impl Message {
             size,
             virtual_size,
             trace_size,
-            seen,
-            shared: false,
             placed: Vec::new(),
-        })
+            earlier: Vec::new(),
+            stake: None,
+            copies: Vec::new(),
+            delivered: false,
+            keep: false,
+        };
+        message.earlier = message.same(earlier)?;
+        Ok(message)
+    }
+
+    /// Those of the leftovers that hold this message.
+    fn same(&mut self, earlier: Vec<Earlier>) -> Result<Vec<Earlier>, StoreError> {
+        let length = self.own_size();
+        let mut same = Vec::new();
+        for mut left in earlier {
+            if left.is_same(&mut self.open.file, length)? {
+                same.push(left);
+            }
+        }
+        Ok(same)
     }
 
     /// The header as it came, without our own fields, at most [`crate::message::LONGEST_HEADER`] bytes.
@@ -117,7 +129,7 @@ impl Message {
         &self.open.file
     }
 
-    /// Another file with the same message, for a mailbox of another owner or on another file system.
+    /// Another file with the same message, for the mailboxes of another owner.
     /// `trace` stands in place of this one's own fields; see [`Incoming::begin`].
     ///
     /// # Errors
@@ -129,7 +141,7 @@ impl Message {
         key: &[&[u8]],
         crlf: bool,
     ) -> Result<Self, StoreError> {
-        let mut copy = Incoming::begin(boxes, trace, key, crlf, self.now);
+        let mut copy = Incoming::begin(boxes, trace, key, crlf, self.now).for_several();
         let path = &self.open.path;
         self.open.file.seek(SeekFrom::Start(self.trace_size)).map_err(StoreError::io("lseek", path))?;
         let mut piece = vec![0; 64 * 1024];
@@ -144,16 +156,63 @@ impl Message {
         copy.finish(boxes)
     }
 
-    /// The file is to serve several recipients.
-    pub fn share(&mut self) {
-        self.shared = true;
+    /// Goes on to a recipient who is described by `key` (see [`Incoming::begin`]) and has the same owner: what was
+    /// placed for the one before stays. In the `tmp` of each there is a link, as long as the message is not dropped or
+    /// on its way to the next one.
+    ///
+    /// # Errors
+    /// The link cannot be made, or another process is delivering the message to this recipient.
+    pub fn next_recipient(&mut self, boxes: &Mailboxes, key: &[&[u8]]) -> Result<(), StoreError> {
+        let key = key.join(&0);
+        if key == self.key {
+            return Ok(());
+        }
+        self.leave();
+        self.placed.clear();
+        (self.delivered, self.keep) = (false, false);
+        self.key = key;
+        let Some(origin) = self.open.origin else { return Ok(()) };
+        let base = origin.base(&[&self.key], boxes.hostname());
+        let tmp = boxes.place().inbox.join("tmp");
+        let own = &self.open.path;
+        let stake = attempt::stake(&tmp, &base, true, |path| match link_below(boxes, own, path) {
+            // Where there are no links each folder gets a copy, and there is nothing to tell the next attempt by.
+            Err(error) if no_links(&error) => Ok(false),
+            other => other.map(|()| true),
+        })?;
+        self.stake = stake.made.and_then(|(path, linked)| linked.then_some(path));
+        self.earlier = self.same(stake.earlier)?;
+        Ok(())
     }
 
-    /// Goes on to another recipient, described by `key` (see [`Incoming::begin`]): what was placed for the one before
-    /// stays.
-    pub fn next_recipient(&mut self, key: &[&[u8]]) {
-        self.key = key.join(&0);
-        self.placed.clear();
+    /// All has been done for this recipient: nothing needs to be left for another attempt, once the sender knows.
+    pub fn delivered(&mut self) {
+        self.delivered = true;
+        self.copies.iter_mut().for_each(Self::delivered);
+    }
+
+    /// The sender could not be told what came of it for this recipient and will try again: what is in `tmp` stays for that
+    /// attempt.
+    pub fn keep_for_another_attempt(&mut self) {
+        if self.open.origin.is_some() {
+            self.keep = true;
+            self.open.keep |= self.stake.is_none();
+            for copy in &mut self.copies {
+                copy.keep_for_another_attempt();
+            }
+        }
+    }
+
+    /// Removes from `tmp` what this recipient had there.
+    fn leave(&mut self) {
+        // What cannot be removed is removed when it is old.
+        if let Some(path) = self.stake.take().filter(|_| !self.keep) {
+            drop(fs::remove_file(path));
+        }
+        for left in self.earlier.drain(..).filter(|_| self.delivered && !self.keep) {
+            drop(fs::remove_file(left.path));
+        }
+        self.copies.clear();
     }
 
     /// Puts the message into a folder, and makes sure that it stays there: the directory is synced.
@@ -172,10 +231,7 @@ impl Message {
     ) -> Result<Placed, StoreError> {
         let info = marks.info(boxes, folder)?;
         let directory = folder.path.join(if info.is_some() { "cur" } else { "new" });
-        if self.seen
-            && (self.is_in(&folder.path)?
-                || (only && !self.shared && self.placed.is_empty() && self.links()? >= 2))
-        {
+        if self.is_known(folder, only)? {
             if boxes.syncs() {
                 // The earlier attempt may have been killed before it did so.
                 for name in ["new", "cur"] {
@@ -185,10 +241,7 @@ impl Message {
             return Ok(Placed::Already);
         }
         self.fit_permissions(boxes, folder)?;
-        let mut base = match self.open.origin {
-            Some(origin) => origin.base(&[&self.key], boxes.hostname()),
-            None => Base::unique(self.now, std::process::id(), boxes.hostname()),
-        };
+        let mut base = self.base(boxes);
         for _ in 0..100 {
             let path = directory.join(base.delivered(self.size, self.virtual_size, info.as_deref()));
             match self.link(boxes, &path) {
@@ -226,6 +279,47 @@ impl Message {
         Err(StoreError::io("link", &directory)(io::Error::from(io::ErrorKind::AlreadyExists)))
     }
 
+    /// Whether an earlier attempt has put the message into this folder.
+    ///
+    /// # Errors
+    /// The folder cannot be looked at.
+    pub fn is_there(
+        &mut self,
+        boxes: &Mailboxes,
+        folder: &Folder,
+        marks: &Marks,
+        only: bool,
+    ) -> Result<bool, StoreError> {
+        if self.is_known(folder, only)? {
+            return Ok(true);
+        }
+        if self.open.origin.is_none() {
+            return Ok(false);
+        }
+        let info = marks.info(boxes, folder)?;
+        let directory = folder.path.join(if info.is_some() { "cur" } else { "new" });
+        let name = self.base(boxes).delivered(self.size, self.virtual_size, info.as_deref());
+        self.is_same(&directory.join(name))
+    }
+
+    /// Whether what an earlier attempt left in `tmp` says that the message is in this folder.
+    fn is_known(&self, folder: &Folder, only: bool) -> Result<bool, StoreError> {
+        for earlier in &self.earlier {
+            if earlier.is_in(&folder.path)? || (only && self.placed.is_empty() && earlier.is_anywhere()?) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// The name for this recipient.
+    fn base(&self, boxes: &Mailboxes) -> Base {
+        match self.open.origin {
+            Some(origin) => origin.base(&[&self.key], boxes.hostname()),
+            None => Base::unique(self.now, std::process::id(), boxes.hostname()),
+        }
+    }
+
     /// Takes everything back that [`Self::place`] has newly put anywhere: the delivery has failed.
     pub fn take_back(&mut self) {
         while !self.placed.is_empty() {
@@ -239,42 +333,20 @@ impl Message {
         &self.placed
     }
 
-    /// Makes this one's duty what another one has placed: it is taken back together with this.
+    /// Makes this one's duty what another one has placed: it is taken back together with this, and leaves `tmp` with
+    /// it.
     pub fn adopt(&mut self, mut other: Self) {
         self.placed.append(&mut other.placed);
+        self.copies.push(other);
     }
 
     fn take_back_last(&mut self) {
         let Some(path) = self.placed.pop() else { return };
         if fs::remove_file(&path).is_err() {
             // Somebody has moved it, or it cannot be removed: the file in tmp tells the next attempt.
-            self.open.keep = true;
+            self.keep_for_another_attempt();
             log::warn!("{}: cannot be taken back", path.display());
         }
-    }
-
-    fn links(&self) -> Result<u64, StoreError> {
-        let found = self.open.file.metadata().map_err(StoreError::io("fstat", &self.open.path))?;
-        Ok(found.nlink())
-    }
-
-    /// Whether this very file is in `new` or `cur`, by its number.
-    fn is_in(&self, folder: &Path) -> Result<bool, StoreError> {
-        let own = self.open.file.metadata().map_err(StoreError::io("fstat", &self.open.path))?.ino();
-        for name in ["new", "cur"] {
-            let path = folder.join(name);
-            let entries = match fs::read_dir(&path) {
-                Ok(entries) => entries,
-                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
-                Err(error) => return Err(StoreError::io("readdir", &path)(error)),
-            };
-            for entry in entries {
-                if entry.map_err(StoreError::io("readdir", &path))?.ino() == own {
-                    return Ok(true);
-                }
-            }
-        }
-        Ok(false)
     }
 
     /// Whether the file at `path` is this message.
@@ -333,6 +405,17 @@ impl Message {
         let copied = copy();
         drop(fs::remove_file(&aside));
         copied
+    }
+}
+
+/// A hard link in `tmp` of the INBOX, which is created when it is not there.
+fn link_below(boxes: &Mailboxes, from: &Path, to: &Path) -> io::Result<()> {
+    match fs::hard_link(from, to) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            boxes.create_inbox()?;
+            fs::hard_link(from, to)
+        }
+        other => other,
     }
 }
 

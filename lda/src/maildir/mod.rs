@@ -1,6 +1,8 @@
 //! Maildir on disk: a message is begun in `tmp`, finished (fsync), and placed into folders (link, fsync of the directory).
 
+mod attempt;
 pub mod clean;
+mod dotlock;
 pub mod folder;
 pub mod incoming;
 pub mod keywords;
@@ -59,7 +61,13 @@ impl fmt::Display for StoreError {
             Self::Busy(path) => {
                 write!(f, "another delivery of this message is in progress ({})", path.display())
             }
-            Self::Io { call, path, error } => write!(f, "{call}({}) failed: {error}", path.display()),
+            Self::Io { call, path, error } => {
+                write!(f, "{call}({}) failed: {error}", path.display())?;
+                if matches!(error.kind(), io::ErrorKind::PermissionDenied | io::ErrorKind::NotADirectory) {
+                    f.write_str("; postrider-lda --check-user says what mends it")?;
+                }
+                Ok(())
+            }
         }
     }
 }

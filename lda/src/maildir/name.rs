@@ -29,7 +29,8 @@ impl Origin {
         let received = Header::new(header).first("Received")?;
         let semicolon = memchr::memrchr(b';', received)?;
         let seconds = message::date(received.get(semicolon + 1..)?)?;
-        let hash = hash(SEED, received);
+        // The same whether it is read from the network or, for another recipient's copy, from a file.
+        let hash = received.split(|byte| *byte == b'\r').fold(SEED, hash);
         let queue_id = queue_id(received);
         let micros =
             queue_id.and_then(micros).unwrap_or_else(|| u32::try_from(hash % 1_000_000).unwrap_or(0));
@@ -148,6 +149,8 @@ mod tests {
         assert!(base.as_str().ends_with(".host"), "{base:?}");
         assert_ne!(base, origin.base(&[b"u", b"v@x"], "host"));
         assert_ne!(origin.base(&[b"ab", b"c"], "h"), origin.base(&[b"a", b"bc"], "h"));
+        let by_network = String::from_utf8_lossy(SHORT).replace('\n', "\r\n");
+        assert_eq!(Origin::of(by_network.as_bytes()), Some(origin), "whatever the line ends are");
         let other = String::from_utf8_lossy(SHORT).replace("1E2405A0B3", "1E2405A0B4");
         assert_ne!(Origin::of(other.as_bytes()), Some(origin));
         assert_eq!(Origin::of(b"Subject: x\n\n"), None);
@@ -173,6 +176,17 @@ mod tests {
             }
         }
         assert!(names.iter().all(|name| name.ends_with("P7.a\\057b\\072c")));
+    }
+
+    #[test]
+    fn names_are_unique_among_threads() {
+        let made: Vec<String> = std::thread::scope(|scope| {
+            let thread = || (0..200).map(|_| Base::unique(Duration::from_secs(5), 7, "h").text).collect();
+            let threads: Vec<_> = (0..8).map(|_| scope.spawn(move || -> Vec<String> { thread() })).collect();
+            threads.into_iter().flat_map(|thread| thread.join().unwrap()).collect()
+        });
+        let unique: std::collections::HashSet<&String> = made.iter().collect();
+        assert_eq!(unique.len(), 1600);
     }
 
     #[test]

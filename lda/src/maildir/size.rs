@@ -78,7 +78,14 @@ impl Size {
             first.push_str(&format!("{}C", self.limits.count));
         }
         let text = format!("{first}\n{} {}\n", self.usage.bytes, self.usage.count);
-        boxes.replace(&self.path, text.as_bytes())?;
+        match boxes.replace(&self.path, text.as_bytes()) {
+            // The first delivery to a mailbox, from a file that lies in another one.
+            Err(StoreError::Io { error, .. }) if error.kind() == io::ErrorKind::NotFound => {
+                boxes.create_directory(&boxes.place().root)?;
+                boxes.replace(&self.path, text.as_bytes())?;
+            }
+            other => other?,
+        }
         self.exists = true;
         self.age = Duration::ZERO;
         Ok(())
@@ -169,7 +176,7 @@ fn count(boxes: &Mailboxes, rules: &Rules) -> Result<Usage, StoreError> {
             }
             let mail =
                 if place.directory_name.is_empty() { path.clone() } else { path.join(&place.directory_name) };
-            if !rules.ignores(&folder) {
+            if !rules.ignores(&folder) && mail != place.inbox {
                 add_folder(&mail, &mut usage)?;
             }
             if place.layout == Layout::Fs {

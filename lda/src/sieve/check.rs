@@ -71,6 +71,13 @@ pub fn check(nodes: &[Node], available: &Extensions) -> Result<Sound, Vec<Mistak
     for node in requires {
         checker.require(node);
     }
+    if let Some(first) = requires.first()
+        && checker.has("extracttext")
+        && !checker.has("variables")
+    {
+        // RFC 5703 §7: what it takes out goes into a variable.
+        checker.wrong(first.line, "extracttext extension cannot be used without variables extension.");
+    }
     let commands = checker.block(rest);
     if checker.mistakes.is_empty() {
         Ok(Sound { commands, required: checker.required, warnings: checker.warnings })

@@ -26,10 +26,11 @@ pub const ON_BY_DEFAULT: &[&str] = &[
     "subaddress",
     "vacation",
     "variables",
+    "vnd.dovecot.debug",
 ];
 
 /// Those that an administrator may add.
-pub const ON_REQUEST: &[&str] = &["editheader", "ereject", "vacation-seconds", "vnd.dovecot.debug"];
+pub const ON_REQUEST: &[&str] = &["editheader", "ereject", "vacation-seconds"];
 
 /// Comparators that RFC 5228 §2.7.3 always gives; a script may name them all the same.
 const ALWAYS: &[&str] = &["comparator-i;octet", "comparator-i;ascii-casemap"];

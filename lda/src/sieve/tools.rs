@@ -60,7 +60,7 @@ fn extensions_argument() -> Arg {
         .short('x')
         .value_name("EXTENSIONS")
         .allow_hyphen_values(true)
-        .default_value("+editheader +ereject +vacation-seconds +vnd.dovecot.debug")
+        .default_value("+editheader +ereject +vacation-seconds")
         .help("extensions, in the notation of sieve_extensions")
 }
 

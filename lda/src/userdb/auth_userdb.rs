@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use base::dovecot::request::Parameters;
 use base::dovecot::{LONGEST_USERDB_LINE, MAJOR, USERDB_MINOR, escape_into};
+use nix::sys::time::{TimeVal, TimeValLike};
 
 use super::{Answer, Fields};
 
@@ -30,7 +31,7 @@ fn ask(path: &Path, user: &str, service: &str, deadline: Instant) -> Result<Answ
     if question.len() - start > LONGEST_USERDB_LINE {
         return Ok(Answer::Unknown);
     }
-    let mut stream = UnixStream::connect(path).map_err(|error| format!("connect: {error}"))?;
+    let mut stream = connect(path, left(deadline)?)?;
     stream.set_write_timeout(Some(left(deadline)?)).map_err(|error| error.to_string())?;
     stream.write_all(&question).map_err(|error| format!("write: {error}"))?;
     let mut read = Vec::new();
@@ -55,6 +56,25 @@ fn ask(path: &Path, user: &str, service: &str, deadline: Instant) -> Result<Answ
             Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => return Err(SLOW.to_owned()),
             Err(error) => return Err(format!("read: {error}")),
         }
+    }
+}
+
+/// Connects; a server that accepts nobody keeps a client waiting when its queue is full, and so this has a limit too.
+fn connect(path: &Path, within: Duration) -> Result<UnixStream, String> {
+    use nix::sys::socket::{
+        AddressFamily, SockFlag, SockType, UnixAddr, connect, setsockopt, socket, sockopt,
+    };
+    let failed = |error: nix::Error| format!("connect: {}", std::io::Error::from(error));
+    let address = UnixAddr::new(path).map_err(failed)?;
+    let socket =
+        socket(AddressFamily::Unix, SockType::Stream, SockFlag::SOCK_CLOEXEC, None).map_err(failed)?;
+    // Linux waits for as long as for a write. Zero would be for ever.
+    let limit = TimeVal::microseconds(i64::try_from(within.as_micros()).unwrap_or(i64::MAX).max(1));
+    setsockopt(&socket, sockopt::SendTimeout, &limit).map_err(failed)?;
+    match connect(std::os::fd::AsRawFd::as_raw_fd(&socket), &address) {
+        Ok(()) => Ok(UnixStream::from(socket)),
+        Err(nix::Error::EAGAIN) => Err("it accepts no connection within the time limit".to_owned()),
+        Err(error) => Err(failed(error)),
     }
 }
 
@@ -145,6 +165,23 @@ mod tests {
         for reply in [&b"VERSION\t2\t0\n"[..], b"VERSION\t1\t1\n", b""] {
             assert!(matches!(answered(reply), Answer::Temporary(_)), "{reply:?}");
         }
+    }
+
+    /// A server that hangs and whose queue of connections is full.
+    #[test]
+    fn a_server_that_accepts_nobody_is_not_waited_for() {
+        use nix::sys::socket::{AddressFamily, Backlog, SockFlag, SockType, UnixAddr, bind, listen, socket};
+        use std::os::fd::AsRawFd as _;
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("s");
+        let server = socket(AddressFamily::Unix, SockType::Stream, SockFlag::empty(), None).unwrap();
+        bind(server.as_raw_fd(), &UnixAddr::new(&path).unwrap()).unwrap();
+        listen(&server, Backlog::new(1).unwrap()).unwrap();
+        let limit = Duration::from_millis(200);
+        // One more than the backlog fits.
+        let _waiting: Vec<_> = (0..2).map(|_| connect(&path, limit).unwrap()).collect();
+        let Answer::Temporary(why) = look_up(&path, "x", "lda", limit) else { panic!() };
+        assert!(why.ends_with(": it accepts no connection within the time limit"), "{why}");
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 pub mod auth_userdb;
 mod passwd_file;
-mod system;
+pub mod system;
 
 use crate::config::settings::{Driver, Settings, Userdb};
 use crate::variables::{Template, Values};
@@ -81,7 +81,7 @@ fn ask(userdb: &Userdb, hostname: &str, name: &str, service: &str) -> Answer {
     match &userdb.driver {
         Driver::PasswdFile(path) => passwd_file::look_up(path, &key, &values),
         Driver::AuthUserdb { path, timeout } => auth_userdb::look_up(path, &key, service, *timeout),
-        Driver::System { timeout } => system::look_up(&key, *timeout),
+        Driver::System { timeout } => system::look_up(&key, *timeout, service),
         Driver::Static(templates) => constant(templates, &values),
     }
 }

@@ -32,6 +32,10 @@ fn find(path: &str, key: &str) -> io::Result<Option<Vec<u8>>> {
         if limited.read_until(b'\n', &mut line)? == 0 {
             return Ok(None);
         }
+        if line.len() > LONGEST_LINE && !line.ends_with(b"\n") {
+            // What follows is no line of its own.
+            reader.skip_until(b'\n')?;
+        }
         let text = line.strip_suffix(b"\n").unwrap_or(&line);
         if passwd_file::user(text) == key.as_bytes() && !text.starts_with(b"#") {
             line.truncate(text.len());
@@ -97,6 +101,17 @@ mod tests {
         assert_eq!(find("nobody"), Answer::Unknown);
         assert!(matches!(find("bad"), Answer::Temporary(_)));
         assert!(matches!(find("last"), Answer::Found(_)));
+        std::fs::write(
+            &path,
+            format!(
+                "x:{}\nlong::1:1::/:{}\nnext::7:8::/n\n",
+                "joe:".repeat(LONGEST_LINE),
+                "x".repeat(LONGEST_LINE)
+            ),
+        )
+        .unwrap();
+        assert_eq!(find("joe"), Answer::Unknown, "the rest of a line that is too long is no line");
+        assert!(matches!(find("next"), Answer::Found(_)));
         let missing = Template::literal("/nonexistent/users");
         assert!(matches!(look_up(&missing, "x", &Values::default()), Answer::Temporary(_)));
         let by_domain = Template::parse("/nonexistent/%d/users").unwrap();

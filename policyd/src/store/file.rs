@@ -13,7 +13,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use base::clock;
-use redb::{Database, ReadableDatabase, ReadableTable, TableDefinition};
+use redb::{Database, ReadableDatabase, ReadableTable, ReadableTableMetadata, TableDefinition};
 
 use super::memory::Memory;
 use super::{Answer, Ask, Charge, Figures, Held, LimitId, Local, Raise, Rule, Unavailable, Use};
@@ -25,6 +25,8 @@ const COUNTERS: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new("counte
 const NOTES: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("notes");
 /// What redb may keep of the file in memory: all that is asked for is in ours.
 const CACHE_BYTES: usize = 2 << 20;
+/// For how many counters room is made at once, whatever the file says of itself.
+const MOST_EXPECTED: usize = 4_000_000;
 /// How often changes are handed on.
 const INTERVAL: Nanos = 500_000_000;
 /// How long to wait after the disk has refused.
@@ -165,9 +167,11 @@ fn read(database: &Database, memory: &mut Memory) -> Result<(), redb::Error> {
     let reading = database.begin_read()?;
     match reading.open_table(COUNTERS) {
         Ok(table) => {
+            memory.table.expect(usize::try_from(table.len()?).unwrap_or(0).min(MOST_EXPECTED));
+            let mut reader = Reader::default();
             for row in table.iter()? {
                 let (key, value) = row?;
-                load(key.value(), value.value(), memory);
+                reader.row(key.value(), value.value(), memory);
             }
         }
         Err(redb::TableError::TableDoesNotExist(_)) => {}
@@ -190,16 +194,37 @@ fn read(database: &Database, memory: &mut Memory) -> Result<(), redb::Error> {
     Ok(())
 }
 
-/// One row; what cannot be read is left out.
-fn load(key: &[u8], value: &[u8], memory: &mut Memory) {
-    let Some(end) = memchr::memchr(0, key) else { return };
-    let (name, key) = key.split_at(end);
-    let (Ok(name), Some((&count, rest))) = (std::str::from_utf8(name), value.split_first()) else { return };
-    let Some((tags, states)) = rest.split_at_checked(usize::from(count) * 8) else { return };
-    let tags: Vec<Tag> =
-        tags.chunks_exact(8).filter_map(|tag| Some(Tag(u64::from_le_bytes(tag.try_into().ok()?)))).collect();
-    let limit = memory.table.limit(name);
-    memory.table.load(limit, key.get(1..).unwrap_or_default(), &tags, states);
+/// Reads rows; most are of the limit and have the levels of the row before.
+#[derive(Debug, Default)]
+struct Reader {
+    name: Vec<u8>,
+    limit: Option<LimitId>,
+    tags: Vec<u8>,
+    shape: Option<u16>,
+}
+
+impl Reader {
+    /// One row; what cannot be read is left out.
+    fn row(&mut self, key: &[u8], value: &[u8], memory: &mut Memory) {
+        let Some(end) = memchr::memchr(0, key) else { return };
+        let (name, key) = key.split_at(end);
+        let Some((&count, rest)) = value.split_first() else { return };
+        let Some((tags, states)) = rest.split_at_checked(usize::from(count) * 8) else { return };
+        if self.limit.is_none() || self.name != name {
+            let Ok(text) = std::str::from_utf8(name) else { return };
+            self.limit = Some(memory.table.limit(text));
+            self.name = name.to_vec();
+        }
+        if self.shape.is_none() || self.tags != tags {
+            let tag = |tag: &[u8]| Some(Tag(u64::from_le_bytes(tag.try_into().ok()?)));
+            let all: Vec<Tag> = tags.chunks_exact(8).filter_map(tag).collect();
+            self.shape = Some(memory.table.shape_number(&all));
+            self.tags = tags.to_vec();
+        }
+        if let (Some(limit), Some(shape)) = (self.limit, self.shape) {
+            memory.table.load(limit, shape, key.get(1..).unwrap_or_default(), states);
+        }
+    }
 }
 
 /// The thread: writes batch after batch, each until the disk takes it.

@@ -302,19 +302,37 @@ impl Table {
         self.shards.iter().flat_map(|shard| shard.iter().map(|packed| self.record(Place::unpack(*packed))))
     }
 
-    /// Puts a record as it was handed on by [`Table::changes`]; levels are given by their tags.
-    pub(super) fn load(&mut self, limit: LimitId, key: &[u8], tags: &[Tag], states: &[u8]) {
+    /// Makes room for so many records, for [`Table::load`]: no table grows meanwhile.
+    pub(super) fn expect(&mut self, records: usize) {
+        let Self { shards, arena, seed, .. } = self;
+        // Chance gives some shards more than the others.
+        let each = records / SHARDS + records / SHARDS / 8;
+        for shard in shards.iter_mut() {
+            shard.reserve(each, |packed| {
+                let record = Record::read(arena.bytes(Place::unpack(*packed)));
+                hash(seed, record.limit, record.key)
+            });
+        }
+    }
+
+    /// The number of a shape, new or known.
+    pub(super) fn shape_number(&mut self, tags: &[Tag]) -> u16 {
         let known = self.shapes.iter().position(|known| **known == *tags);
-        let shape = known.unwrap_or_else(|| {
+        let at = known.unwrap_or_else(|| {
             self.shapes.push(tags.into());
             self.shapes.len() - 1
         });
-        let mut bytes = Vec::with_capacity(HEAD + key.len() + states.len());
-        head(limit, u16::try_from(shape).unwrap_or(u16::MAX), key, &mut bytes);
+        u16::try_from(at).unwrap_or(u16::MAX)
+    }
+
+    /// Puts a record as it was handed on by [`Table::changes`], whose key must not be there yet.
+    pub(super) fn load(&mut self, limit: LimitId, shape: u16, key: &[u8], states: &[u8]) {
+        let mut bytes = std::mem::take(&mut self.scratch);
+        bytes.clear();
+        head(limit, shape, key, &mut bytes);
         bytes.extend_from_slice(states);
-        let hash = self.hash(limit, key);
-        let place = self.find(hash, limit, key);
-        self.put(place, hash, &mut bytes);
+        self.put(None, self.hash(limit, key), &mut bytes);
+        self.scratch = bytes;
     }
 
     /// Whether there is anything for [`Table::changes`].

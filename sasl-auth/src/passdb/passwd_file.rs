@@ -10,7 +10,7 @@ use super::{Entry, Lookup, StoredPassword, Unavailable, app_passwords};
 use crate::config::settings;
 use crate::fields::Fields;
 use crate::request::Request;
-use crate::user_file::{Kind, UserFiles};
+use crate::user_file::{Kind, Loaded, UserFiles};
 use crate::variables::{Template, Values};
 
 /// A passwd-file, or one a domain.
@@ -45,17 +45,7 @@ impl PasswdFile {
     /// A file cannot be read, or a field's value is no template.
     pub async fn lookup(&self, request: &Request, password: Option<&Secret>) -> Result<Lookup, Unavailable> {
         let Some(content) = self.files.content(request).await? else { return Ok(Lookup::Unknown) };
-        let Some(line) = content.lines(request.key()).next() else { return Ok(Lookup::Unknown) };
-        let passwd_file::Line::User(user) = passwd_file::line(line) else { return Ok(Lookup::Unknown) };
-        let mut entry = Entry::default();
-        if !user.password.is_empty() {
-            entry.passwords.push(StoredPassword {
-                text: Secret::new(user.password.as_ref()),
-                ..StoredPassword::default()
-            });
-        }
-        let values = Values { password, ..Values::of(request) };
-        entry.fields = extra_fields(&user, &values, || content.place(line))?;
+        let Some(mut entry) = own_entry(&content, request, password)? else { return Ok(Lookup::Unknown) };
         if let Some(files) = &self.app_passwords
             && let Some(content) = files.content(request).await?
         {
@@ -65,6 +55,24 @@ impl PasswdFile {
         }
         Ok(Lookup::Found(entry))
     }
+}
+
+/// What the user's own line says.
+fn own_entry(
+    content: &Loaded,
+    request: &Request,
+    password: Option<&Secret>,
+) -> Result<Option<Entry>, Unavailable> {
+    let Some(line) = content.lines(request.key()).next() else { return Ok(None) };
+    let passwd_file::Line::User(user) = passwd_file::line(line) else { return Ok(None) };
+    let mut entry = Entry::default();
+    if !user.password.is_empty() {
+        let text = Secret::new(user.password.as_ref());
+        entry.passwords = vec![StoredPassword { text, ..StoredPassword::default() }];
+    }
+    let values = Values { password, ..Values::of(request) };
+    entry.fields = extra_fields(&user, &values, || content.place(line))?;
+    Ok(Some(entry))
 }
 
 /// The extra fields of a line, with variables in their values filled in, and the mail location of the

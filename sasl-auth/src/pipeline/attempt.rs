@@ -60,7 +60,9 @@ impl Exchange {
                     Err(outcome) => outcome,
                     Ok((manners, _held)) => {
                         let outcome = self.ask(names, proof, manners).await;
-                        if let (Outcome::Accepted(_), Some(password)) = (&outcome, password) {
+                        if let (Outcome::Accepted(_), Some(password)) = (&outcome, password)
+                            && !manners.was_good
+                        {
                             lock(&self.shared.throttle).is_good(&self.tried, password.expose());
                         }
                         outcome
@@ -291,8 +293,13 @@ impl Exchange {
         let who = names.master.as_ref().unwrap_or(&names.user);
         who.clone_into(&mut self.tried);
         let address = self.request.remote_ip;
-        let mut manners =
-            Manners { deadline, suspect: false, lane: lane(&self.request), counts: !self.no_penalty };
+        let mut manners = Manners {
+            deadline,
+            suspect: false,
+            lane: lane(&self.request),
+            counts: !self.no_penalty,
+            was_good: false,
+        };
         if self.no_penalty {
             return Ok((manners, None));
         }
@@ -304,6 +311,7 @@ impl Exchange {
             {
                 let mut throttle = lock(&self.shared.throttle);
                 if password.is_some_and(|password| throttle.was_good(who, password.expose())) {
+                    manners.was_good = true;
                     return Ok((manners, held));
                 }
                 manners.suspect = throttle.is_suspect(address, now);
@@ -472,10 +480,12 @@ impl Exchange {
     }
 }
 
-/// Slow checks take turns between these: one lane per address, so that one guesser holds up himself.
+/// Slow checks take turns between these: one lane per IPv4 address or IPv6 /64, so that one guesser holds up
+/// himself.
 fn lane(request: &Request) -> u64 {
-    use std::hash::{DefaultHasher, Hash, Hasher};
-    let mut hasher = DefaultHasher::new();
-    request.remote_ip.map(|ip| crate::throttle::prefix(ip, 32, 64)).hash(&mut hasher);
-    hasher.finish()
+    match request.remote_ip.map(|ip| ip.to_canonical()) {
+        None => 0,
+        Some(IpAddr::V4(ip)) => u64::from(ip.to_bits()),
+        Some(IpAddr::V6(ip)) => u64::try_from(ip.to_bits() >> 64).unwrap_or(0),
+    }
 }

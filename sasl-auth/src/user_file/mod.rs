@@ -151,7 +151,7 @@ impl UserFiles {
             return Ok(Some(loaded));
         }
         let file = kept.unwrap_or_else(|| self.keep(path));
-        match file.read_again().await {
+        match Box::pin(file.read_again()).await {
             Ok(loaded) => Ok(Some(loaded)),
             Err(error) if self.may_be_missing() && is_missing(&error) => Ok(None),
             Err(error) => Err(unreadable(&file.path, &error)),

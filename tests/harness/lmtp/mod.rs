@@ -9,6 +9,7 @@ use std::os::unix::fs::{PermissionsExt, chown};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::Duration;
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -271,6 +272,15 @@ impl LmtpServer {
         files
     }
 
+    /// What is left in the INBOX's `tmp`. The server removes its file there just after its last reply, so this waits for
+    /// a moment until there is nothing.
+    #[must_use]
+    pub fn left(&self, user: &str) -> Vec<PathBuf> {
+        let files = || self.files(user, "tmp");
+        let _empty = wait_up_to(Duration::from_secs(5), || files().is_empty().then_some(()));
+        files()
+    }
+
     /// The messages in `new` of the user's INBOX.
     #[must_use]
     pub fn messages(&self, user: &str) -> Vec<Vec<u8>> {
@@ -361,7 +371,7 @@ impl Drop for LmtpServer {
 fn answers(socket: &Path) -> bool {
     use std::io::Read as _;
     let Ok(mut stream) = UnixStream::connect(socket) else { return false };
-    stream.set_read_timeout(Some(std::time::Duration::from_secs(5))).unwrap();
+    stream.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
     let mut greeting = [0; 4];
     stream.read_exact(&mut greeting).is_ok() && greeting == *b"220 "
 }

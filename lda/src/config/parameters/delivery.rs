@@ -221,8 +221,8 @@ pub(super) const QUOTA: Section = Section {
             "quota_rule",
             Kind::Texts,
             Fallback::None,
-            "\"*:storage=1G\", \"*:messages=1000\", \"Trash:storage=+10%\", \"Spam:ignore\". The userdb's fields quota_rule, quota_rule2 … \
-             replace them.",
+            "\"*:storage=1G\", \"*:messages=1000\", \"Trash:storage=+10%\", \"Spam:ignore\". The userdb's field quota_rule \
+             goes before the first of these, quota_rule2 before the second and so on, as in Dovecot.",
         ),
         setting(
             "quota_grace",

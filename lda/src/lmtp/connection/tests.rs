@@ -43,7 +43,7 @@ impl Agent for Remembers {
         self.say("discard");
     }
 
-    fn deliver(&mut self, transaction: &mut Transaction<String>, each: &mut dyn FnMut(Reply)) {
+    fn deliver(&mut self, transaction: &mut Transaction<String>, each: &mut dyn FnMut(Reply) -> bool) {
         self.say(format!("deliver {}", self.1.len()));
         self.1.clear();
         for recipient in &transaction.recipients {

@@ -1,5 +1,6 @@
 //! Tests of placing: marks, messages that are there already, names that are taken, what is taken back.
 
+use std::os::unix::fs::MetadataExt as _;
 use std::path::PathBuf;
 
 use super::*;
@@ -32,7 +33,17 @@ impl Lab {
     fn place(&self, message: &mut Message, folder: &str, marks: &Marks) -> Placed {
         let folder = self.boxes.folder(folder).unwrap();
         self.boxes.create(&folder).unwrap();
-        message.place(&self.boxes, &folder, marks, true).unwrap()
+        let placed = message.place(&self.boxes, &folder, marks, true).unwrap();
+        message.delivered();
+        placed
+    }
+
+    /// What an IMAP server does with new mail.
+    fn read(&self) {
+        for new in self.files("new") {
+            let name = format!("{}:2,S", new.file_name().unwrap().display());
+            fs::rename(&new, self.home.path().join("Maildir/cur").join(name)).unwrap();
+        }
     }
 
     fn files(&self, below: &str) -> Vec<PathBuf> {
@@ -116,6 +127,87 @@ fn what_a_killed_attempt_left_is_noticed() {
     // The user has deleted it: only that the first attempt had come so far is lost.
     fs::remove_file(lab.home.path().join("Maildir/.Other/cur/moved:2,S")).unwrap();
     assert_eq!(lab.place(&mut lab.message(&text), "INBOX", &Marks::default()), Placed::New);
+}
+
+/// A transaction with two recipients is killed; the next attempt names one of them alone, with fields of its own in front.
+#[test]
+fn several_recipients_are_told_apart() {
+    let text = format!("{HEAD}\nbody\n");
+    for (both, read) in [(false, false), (true, false), (true, true)] {
+        let (anna, bob) = (Lab::new(), Lab::new());
+        let begin = |lab: &Lab, trace: &str, key: &[u8]| {
+            Incoming::begin(&lab.boxes, trace.as_bytes(), &[key], false, Duration::from_secs(9))
+        };
+        let finish = |lab: &Lab, mut incoming: Incoming| {
+            incoming.write(&lab.boxes, text.as_bytes()).unwrap();
+            incoming.finish(&lab.boxes).unwrap()
+        };
+        let mut message = finish(&anna, begin(&anna, "R: x\n", b"anna").for_several());
+        message.next_recipient(&anna.boxes, &[b"anna"]).unwrap();
+        assert_eq!(anna.place(&mut message, "INBOX", &Marks::default()), Placed::New);
+        message.next_recipient(&bob.boxes, &[b"bob"]).unwrap();
+        assert_eq!(bob.files("tmp").len(), 1);
+        if both {
+            bob.place(&mut message, "INBOX", &Marks::default());
+        }
+        // A kill: nothing is removed.
+        (message.keep, message.open.keep) = (true, true);
+        drop(message);
+        if read {
+            anna.read();
+            bob.read();
+        }
+        let again = |lab: &Lab, key: &[u8]| {
+            let mut message = finish(lab, begin(lab, "Delivered-To: bob\nR: x\n", key));
+            message.next_recipient(&lab.boxes, &[key]).unwrap();
+            lab.place(&mut message, "INBOX", &Marks::default())
+        };
+        // That anna has it is no reason to think that bob has.
+        assert_eq!(again(&bob, b"bob"), if both { Placed::Already } else { Placed::New }, "{both} {read}");
+        assert_eq!(again(&anna, b"anna"), Placed::Already);
+        for lab in [&anna, &bob] {
+            assert_eq!((lab.files("tmp").len(), lab.files("new").len() + lab.files("cur").len()), (0, 1));
+        }
+    }
+}
+
+/// While a transaction is in hand, no other attempt delivers to one of its recipients; afterwards nothing is left.
+#[test]
+fn a_recipient_of_several_is_held() {
+    let (anna, bob) = (Lab::new(), Lab::new());
+    let text = format!("{HEAD}\nbody\n");
+    let mut incoming =
+        Incoming::begin(&anna.boxes, b"", &[b"anna"], false, Duration::from_secs(9)).for_several();
+    incoming.write(&anna.boxes, text.as_bytes()).unwrap();
+    let mut message = incoming.finish(&anna.boxes).unwrap();
+    message.next_recipient(&bob.boxes, &[b"bob"]).unwrap();
+    let mut other = Incoming::begin(&bob.boxes, b"", &[b"bob"], false, Duration::from_secs(9));
+    other.write(&bob.boxes, text.as_bytes()).unwrap();
+    assert!(matches!(other.finish(&bob.boxes), Err(StoreError::Busy(_))));
+    drop(message);
+    assert_eq!((anna.files("tmp").len(), bob.files("tmp").len()), (0, 0));
+}
+
+/// A delivery that fails leaves what an earlier attempt left: the next one needs it.
+#[test]
+fn a_failed_attempt_leaves_the_trace_of_an_earlier_one() {
+    let lab = Lab::new();
+    let text = format!("{HEAD}\nbody\n");
+    let mut message = lab.message(&text);
+    lab.place(&mut message, "INBOX", &Marks::default());
+    message.keep_for_another_attempt();
+    drop(message);
+    lab.read();
+    let mut failed = lab.message(&text);
+    failed.take_back();
+    drop(failed);
+    assert_eq!(lab.files("tmp").len(), 1);
+    let mut message = lab.message(&text);
+    let inbox = lab.boxes.inbox().unwrap();
+    assert!(message.is_there(&lab.boxes, &inbox, &Marks::default(), true).unwrap());
+    assert_eq!(lab.place(&mut message, "INBOX", &Marks::default()), Placed::Already);
+    drop(message);
+    assert_eq!(lab.files("tmp").len(), 0);
 }
 
 #[test]

@@ -28,7 +28,7 @@ impl Outside for World {
 }
 
 fn extensions() -> Extensions {
-    Extensions::parse("+editheader +vacation-seconds +ereject +vnd.dovecot.debug").unwrap()
+    Extensions::parse("+editheader +vacation-seconds +ereject").unwrap()
 }
 
 fn program(script: &str) -> Result<Program, String> {

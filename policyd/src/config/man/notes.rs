@@ -194,8 +194,29 @@ Each machine remembers what Redis told it, and meanwhile uses up its share of wh
 .BR hosts .
 Machines that knew all of what was used let through together what was left and no more; a machine that knew less, its share of the
 difference on top; never more than twice the limit, and that only where no machine knew anything.
-When Redis is back, it is told what has been counted meanwhile, before anybody asks it again. If it has lost what it held, the first
-machine that asks tells it what it knew; what another machine knew beyond that may be used once more.
+When Redis is back, it is told what has been counted meanwhile, before the machine that counted it asks again.
+While one machine asks Redis and another still decides by its share (a tenth of a second at a return, else for as long as only one of
+them reaches Redis), that share comes on top.
+.P
+If it has lost what it held (it was restarted without a disk or with an old one, emptied, or a replica has taken over), every machine
+gives back what it knew of all its counters. Redis holds the greatest of what it is given, and on top of that what each machine has
+counted since. The machines notice a loss with their next question, else within a second (within six when Redis was away), and
+decide by their share until all of
+.B hosts
+have given back, for ten seconds at most; so they do with a Redis that is used for the first time. Nothing passes twice then, for what let a message pass was told to a machine
+or counted by one. What can pass once more is only what no machine remembers or can tell: what a machine knew alone that was restarted
+meanwhile, or that comes later than those ten seconds, until it comes; what was given back by nobody yet when Redis is emptied a
+second time; and counters beyond the 200,000 levels (and, counted while Redis was away, 100,000 keys) that each machine remembers.
+It is always on the safe side: a request that Redis has counted and not answered in time counts twice, and what was taken back or
+.B reset
+shortly before the loss may count again.
+.P
+Distinct networks, countries and recipients are put together from all machines; raises are given back. What is remembered for greylisting
+is not: who was known waits once more. With
+.BR "fallback = ""none""" ,
+a machine does not wait for the others: it gives back what it knows about a key with its question about that key, and the rest meanwhile.
+.P
+Tested with Redis 7.0 and Valkey 8.0. Before Redis 7, a replica that takes over and has missed something is not noticed.
 .P
 The machines' clocks should agree to a second: where a calendar's day begins, the machine says.
 In a cluster all counters of a

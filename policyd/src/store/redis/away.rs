@@ -5,8 +5,12 @@
 //! remembers. So if all remember the same, all of them together let through what was left and no more; if a
 //! host remembers less than was used, its share of the difference on top; in all never more than twice the
 //! limit, and that only where no host knew anything. What was counted alone is written in a journal, and
-//! counted in the store when it is back. States that a store has lost are given back to it with the next
-//! question about them.
+//! counted in the store when it is back.
+//!
+//! When a reign begins (see `begin.lua`) the store may have lost what it held. All that is remembered is given
+//! back to it then, what was told last first, and with each question about it before that. What was told last
+//! to any host holds all that was told before to any; so the greatest of what the hosts remember is what the
+//! store held, but for what it has told nobody, and that has let nothing pass.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -25,10 +29,21 @@ const MOST_MEMBERS: usize = 64;
 /// A level's state.
 #[derive(Debug, Clone)]
 struct Kept {
+    level: Level,
     state: Box<[u8]>,
     expires: Nanos,
-    /// The return of the store at which or after which the store has told it.
+    /// When the store has told it, by the store's time.
+    told: Nanos,
+    /// The reign in which the store has told it or was told it.
     epoch: u32,
+}
+
+/// The state of a level, to be given back.
+#[derive(Debug)]
+pub(super) struct View {
+    pub(super) name: Arc<[u8]>,
+    pub(super) level: Level,
+    pub(super) state: Box<[u8]>,
 }
 
 /// What was counted alone on one counter.
@@ -43,11 +58,13 @@ pub(super) struct Entry {
 /// The memory.
 #[derive(Debug, Default)]
 pub(super) struct Away {
-    known: HashMap<Box<[u8]>, Kept>,
+    known: HashMap<Arc<[u8]>, Kept>,
+    /// Names of what is to be given back, the last first.
+    to_give: Vec<Arc<[u8]>>,
     alone: HashMap<Box<[u8]>, Kept>,
     journal: HashMap<(Arc<str>, Box<[u8]>), Entry>,
     releases: Vec<Charge>,
-    /// How often the store has come back.
+    /// The number of the reign.
     epoch: u32,
     /// Since when there is something in the journal.
     since: Nanos,
@@ -68,11 +85,21 @@ impl Away {
         }
     }
 
-    /// The store has told the state of a level.
+    /// The store has told the state of a level, at that moment of its own.
     pub(super) fn learn(&mut self, name: Vec<u8>, level: &Level, state: &[u8], at: &Moment) {
-        let kept = Kept { state: state.into(), expires: level.expires(state, at), epoch: self.epoch };
+        let kept = Kept {
+            level: *level,
+            state: state.into(),
+            expires: level.expires(state, at),
+            told: at.now,
+            epoch: self.epoch,
+        };
         if let Some(known) = self.known.get_mut(name.as_slice()) {
-            *known = kept;
+            let used = |state| level.stands(state, 0, at).used;
+            // Answers may overtake each other, and the store's clock may be set back.
+            if known.epoch < kept.epoch || known.told <= kept.told || used(state) > used(&known.state) {
+                *known = kept;
+            }
             return;
         }
         if self.known.len() >= MOST_KNOWN {
@@ -144,7 +171,8 @@ impl Away {
         for ((level, name), state) in rule.levels.iter().zip(script::names(prefix, rule, key)).zip(states) {
             let mut new = Vec::new();
             level.add(state, share_cost(rule, cost, hosts), at, &mut new);
-            let kept = Kept { expires: level.expires(&new, at), state: new.into(), epoch: self.epoch };
+            let expires = level.expires(&new, at);
+            let kept = Kept { level: *level, expires, state: new.into(), told: at.now, epoch: self.epoch };
             if self.alone.len() < MOST_KNOWN {
                 self.alone.insert(name.into(), kept);
             }
@@ -199,10 +227,55 @@ impl Away {
         }
     }
 
-    /// The store is back. What it held may be lost: it is given back with the next question about it, be that
-    /// what it is told of the journal.
-    pub(super) fn returns(&mut self) {
+    /// Another reign has begun at that moment of the store's, and the store may have lost all that it has told.
+    pub(super) fn reigns(&mut self, born: Nanos) {
         self.epoch = self.epoch.saturating_add(1);
+        // What has drained since counts all the same: what was counted since would be on top of it.
+        let lasted = self.known.iter().filter(|(_, kept)| kept.expires > born);
+        let mut names: Vec<_> = lasted.map(|(name, kept)| (kept.told, Arc::clone(name))).collect();
+        names.sort_unstable_by_key(|(told, _)| *told);
+        self.to_give = names.into_iter().map(|(_, name)| name).collect();
+    }
+
+    /// The next levels to be given back, at most so many; none when all is given back.
+    pub(super) fn next_views(&mut self, most: usize) -> Vec<View> {
+        let mut views = Vec::new();
+        while views.len() < most
+            && let Some(name) = self.to_give.pop()
+        {
+            // What a question had with it is back already.
+            let kept = self.known.get(&name).filter(|kept| kept.epoch < self.epoch);
+            if let Some(kept) = kept {
+                views.push(View { level: kept.level, state: kept.state.clone(), name });
+            }
+        }
+        views
+    }
+
+    /// The store has taken them back, in the reign with this number, and has told what it holds now.
+    pub(super) fn given(&mut self, views: Vec<View>, states: &[Vec<u8>], epoch: u32, at: &Moment) {
+        for (view, state) in views.into_iter().zip(states) {
+            if self.epoch == epoch && self.known.contains_key(&view.name) {
+                self.learn(view.name.to_vec(), &view.level, state, at);
+            }
+        }
+    }
+
+    /// The store has not taken them back.
+    pub(super) fn not_given(&mut self, views: Vec<View>, epoch: u32) {
+        if self.epoch == epoch {
+            self.to_give.extend(views.into_iter().map(|view| view.name));
+        }
+    }
+
+    /// The number of the reign.
+    pub(super) fn epoch(&self) -> u32 {
+        self.epoch
+    }
+
+    /// Whether there is something to give back.
+    pub(super) fn has_views(&self) -> bool {
+        !self.to_give.is_empty()
     }
 
     /// Whether there is something to tell.
@@ -210,15 +283,20 @@ impl Away {
         !(self.journal.is_empty() && self.releases.is_empty())
     }
 
-    /// Takes what is to be told to the store that is back, or `None` when there is nothing more: then it
-    /// counts as back.
-    pub(super) fn drain(&mut self) -> Option<(Vec<Entry>, Vec<Charge>)> {
-        if !self.is_pending() {
-            self.alone.clear();
-            return None;
-        }
+    /// Whether nothing is known that a store could have lost.
+    pub(super) fn is_empty(&self) -> bool {
+        self.known.is_empty() && !self.is_pending()
+    }
+
+    /// Takes what is to be told.
+    pub(super) fn drain(&mut self) -> (Vec<Entry>, Vec<Charge>) {
         let entries = self.journal.drain().map(|(_, entry)| entry).collect();
-        Some((entries, std::mem::take(&mut self.releases)))
+        (entries, std::mem::take(&mut self.releases))
+    }
+
+    /// The store has been told all, and decides from now on.
+    pub(super) fn told(&mut self) {
+        self.alone.clear();
     }
 
     /// Puts back what could not be told.

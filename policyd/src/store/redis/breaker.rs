@@ -68,6 +68,11 @@ impl Breaker {
         true
     }
 
+    /// The store answers and cannot be asked yet: what it has lost is given back first, as in a probe.
+    pub(super) fn leave(&mut self) {
+        self.0 = State::Probing;
+    }
+
     /// The probe is over.
     pub(crate) fn probed(&mut self, well: bool, now: Instant) {
         self.0 = if well { State::Closed(0) } else { State::Open(now + OPEN) };

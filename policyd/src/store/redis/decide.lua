@@ -1,5 +1,5 @@
 -- One decision on all counters: all or nothing, as store::judge has it.
--- ARGV: write 0|1, settled 0|1, counters; each: cost, levels, count_refused, dry_run, steps, each step's
+-- ARGV: reign, write 0|1, settled 0|1, counters; each: cost, levels, count_refused, dry_run, steps, each step's
 -- hundredths and whether it passes; each level: allowed, ceiling, kind and its numbers, remembered state.
 -- Answer: seconds, microseconds, refused, whether each counter counted, the state of each level before.
 local write, settled, total_counters = number() == 1, number() == 1, number()
@@ -43,9 +43,13 @@ for _, counter in ipairs(counters) do
     for _, level in ipairs(counter.levels) do
       -- What is refused is not counted without end.
       if settled or counter.passes or level.total <= level.ceiling then
-        level.kind.add(level, level.counts)
+        add(level)
       end
       save(level)
+    end
+  else
+    for _, level in ipairs(counter.levels) do
+      if level.raised then save(level) end
     end
   end
 end

@@ -111,15 +111,17 @@ impl Link {
         })
     }
 
-    /// Runs a script: by its hash, and where Redis does not know it (after a start or failover) by its text.
-    pub(super) async fn run(&self, script: &Loaded, call: &Call) -> Result<Value, String> {
-        let answer = self.send(&command("EVALSHA", &script.hash, call)).await;
-        match answer {
-            Err(error) if error.kind() == ErrorKind::Server(ServerErrorKind::NoScript) => {
-                self.send(&command("EVAL", script.text, call)).await.map_err(|error| said(&error))
-            }
-            answer => answer.map_err(|error| said(&error)),
+    /// Runs a script by its hash; `None` where the server does not know it: it was restarted, or is another one.
+    pub(super) async fn run(&self, script: &Loaded, call: &Call) -> Result<Option<Value>, String> {
+        match self.send(&command("EVALSHA", &script.hash, call)).await {
+            Err(error) if error.kind() == ErrorKind::Server(ServerErrorKind::NoScript) => Ok(None),
+            answer => answer.map(Some).map_err(|error| said(&error)),
         }
+    }
+
+    /// Runs a script by its text; from then on the server knows it.
+    pub(super) async fn load(&self, script: &Loaded, call: &Call) -> Result<Value, String> {
+        self.send(&command("EVAL", script.text, call)).await.map_err(|error| said(&error))
     }
 
     /// Sends one command.

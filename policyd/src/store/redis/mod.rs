@@ -1,13 +1,14 @@
 //! Counters in Redis or Valkey, which several hosts share: one script a decision, by Redis' clock.
 //!
 //! `script` turns a question into the arguments of `counters.lua` with `decide.lua` or `release.lua`, `link`
-//! carries them there, `breaker` says when there is no use in asking, and `away` decides then; `remote` is the
-//! door.
+//! carries them there, `breaker` says when there is no use in asking, and `away` decides then; `returning` gives
+//! back what Redis has lost and tells it what it has missed; `remote` is the door.
 
 mod away;
 mod breaker;
 mod link;
 mod remote;
+mod returning;
 mod script;
 #[cfg(test)]
 mod tests;
@@ -15,26 +16,20 @@ mod tests;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use ::redis::{Cmd, Pipeline, Value, from_redis_value};
+use ::redis::{Cmd, Value, from_redis_value};
 use tokio::time::timeout;
 
 use crate::limiter::{Moment, Nanos};
-use crate::store::{Answer, Ask, Charge, Unavailable, judge};
+use crate::store::{Answer, Ask, Charge, Raise, Unavailable, judge};
 use away::Away;
 pub(crate) use breaker::{Breaker, Way};
 pub(crate) use link::Link;
 use link::Loaded;
 pub use link::{Servers, Topology, check_address};
-use script::Decided;
+use script::{Call, Decided, Done};
 
 /// How long telling the store what happened while it was away may take for one batch.
 const BATCH_TIME: Duration = Duration::from_secs(2);
-/// Counters of the journal in one batch.
-const BATCH: usize = 32;
-/// How often a host says that it is there.
-const PRESENCE: Duration = Duration::from_secs(10);
-/// A host that has said nothing for so long is not counted.
-const GONE: u64 = 60;
 /// The most raises that are read.
 const MOST_RAISES: usize = 10_000;
 
@@ -65,7 +60,25 @@ struct Shared {
     link: Link,
     decide: Loaded,
     release: Loaded,
+    give: Loaded,
+    begin: Loaded,
+    entering: tokio::sync::Mutex<()>,
     inner: Mutex<Inner>,
+}
+
+/// Why Redis has not done what it was asked.
+#[derive(Debug)]
+enum Trouble {
+    /// It is not in the reign that this host knows: see `begin.lua`.
+    Reign,
+    /// It cannot be asked; the sentence is for the log.
+    Away(String),
+}
+
+impl From<String> for Trouble {
+    fn from(why: String) -> Self {
+        Self::Away(why)
+    }
 }
 
 /// What changes.
@@ -77,10 +90,19 @@ struct Inner {
     last: Option<(Moment, Instant)>,
     /// What Redis' clock is ahead of our time, in nanoseconds.
     ahead: i64,
-    /// A task tells Redis what was decided alone.
-    telling: bool,
-    /// Hosts that have said that they are there.
+    /// Since when Redis has lost nothing, as it says itself; empty before it was asked.
+    reign: String,
+    /// What this host is called among those that share the limits.
+    host: String,
+    /// A task gives back to Redis what it has lost, and tells it what was decided alone.
+    returning: bool,
+    /// Hosts that have said that they are there, and when they were so many.
     hosts: u32,
+    hosts_at: Option<Instant>,
+    /// What was raised when Redis was last asked.
+    raises: Vec<Raise>,
+    /// The reign to which it was given back.
+    raises_epoch: u32,
     failures: u64,
     alone: u64,
     micros: u64,
@@ -91,6 +113,11 @@ impl Inner {
     /// Our time as Redis' time, by its last answer.
     fn their_time(&self, when: Nanos) -> Nanos {
         when.saturating_add_signed(self.ahead)
+    }
+
+    /// Whether raises are known that Redis may have lost.
+    fn has_raises(&self) -> bool {
+        !self.raises.is_empty() && self.raises_epoch != self.away.epoch()
     }
 
     /// A moment of ours as one of Redis'.
@@ -132,8 +159,13 @@ impl Redis {
             away: Away::default(),
             last: None,
             ahead: 0,
-            telling: false,
+            reign: String::new(),
+            host: String::new(),
+            returning: false,
             hosts: settings.hosts.unwrap_or(1),
+            hosts_at: None,
+            raises: Vec::new(),
+            raises_epoch: 0,
             failures: 0,
             alone: 0,
             micros: 0,
@@ -144,21 +176,20 @@ impl Redis {
             link,
             decide: Loaded::new(&script::DECIDE),
             release: Loaded::new(&script::RELEASE),
+            give: Loaded::new(&script::GIVE),
+            begin: Loaded::new(&script::BEGIN),
+            entering: tokio::sync::Mutex::default(),
             inner: Mutex::new(inner),
         };
         Ok(Self { shared: Arc::new(shared) })
     }
 
-    /// Says every now and then that this host is there, and counts the others; for ever. `host` is a name
-    /// that no other has. To be run as a task of its own.
+    /// Looks every second whether Redis has lost something, says now and then that this host is there, and counts
+    /// the others; for ever. `host` is a name that no other has. To be run as a task of its own.
     pub fn stay(&self, host: String) -> impl Future<Output = ()> + Send + 'static {
         let shared = Arc::clone(&self.shared);
-        async move {
-            loop {
-                shared.present(&host).await;
-                tokio::time::sleep(PRESENCE).await;
-            }
-        }
+        shared.inner().host = host;
+        async move { shared.stay().await }
     }
 
     /// What it is like at the moment.
@@ -186,12 +217,13 @@ impl Shared {
     /// Asks the store within the deadline, and keeps the books about it.
     async fn within<T>(
         self: &Arc<Self>,
-        question: impl Future<Output = Result<T, String>>,
-    ) -> Result<T, String> {
+        question: impl Future<Output = Result<T, Trouble>>,
+    ) -> Result<T, Trouble> {
         let begun = base::clock::monotonic_now();
         let limit = self.settings.deadline;
-        let answer =
-            timeout(limit, question).await.unwrap_or_else(|_| Err(format!("no answer within {limit:?}")));
+        let answer = timeout(limit, question)
+            .await
+            .unwrap_or_else(|_| Err(Trouble::Away(format!("no answer within {limit:?}"))));
         let now = base::clock::monotonic_now();
         let mut inner = self.inner();
         match &answer {
@@ -201,18 +233,12 @@ impl Shared {
                 let taken = now.saturating_duration_since(begun);
                 inner.micros = inner.micros.saturating_add(u64::try_from(taken.as_micros()).unwrap_or(0));
                 // One or two questions without an answer, which were decided alone.
-                if inner.away.is_pending() && inner.breaker.is_closed() && !inner.telling {
-                    inner.telling = true;
-                    let shared = Arc::clone(self);
-                    tokio::spawn(async move {
-                        if let Err(why) = shared.come_back().await {
-                            log::debug!("store: {why}");
-                        }
-                        shared.inner().telling = false;
-                    });
+                if inner.away.is_pending() && inner.breaker.is_closed() {
+                    self.returns(&mut inner);
                 }
             }
-            Err(why) => {
+            Err(Trouble::Reign) => inner.breaker.succeeded(),
+            Err(Trouble::Away(why)) => {
                 inner.failures += 1;
                 if inner.breaker.failed(now) {
                     let way = if self.settings.fallback { "by this host's share" } else { "without it" };
@@ -225,61 +251,14 @@ impl Shared {
 
     /// Whether to ask the store; starts a probe when it is time.
     fn way(self: &Arc<Self>) -> bool {
-        match self.inner().breaker.way(base::clock::monotonic_now()) {
+        let mut inner = self.inner();
+        match inner.breaker.way(base::clock::monotonic_now()) {
             Way::Ask => true,
             Way::Without => false,
             Way::Probe => {
-                let shared = Arc::clone(self);
-                tokio::spawn(async move { shared.probe().await });
+                self.link.broken();
+                self.returns(&mut inner);
                 false
-            }
-        }
-    }
-
-    /// Tries the store, and when it answers tells it what was counted without it.
-    async fn probe(self: Arc<Self>) {
-        self.link.broken();
-        let outcome = self.come_back().await;
-        let now = base::clock::monotonic_now();
-        match outcome {
-            Ok(counters) => {
-                log::warn!("store: Redis is back; {counters} counters were told what it has missed");
-            }
-            Err(why) => {
-                log::debug!("store: Redis is still away: {why}");
-                self.inner().breaker.probed(false, now);
-            }
-        }
-    }
-
-    async fn come_back(&self) -> Result<usize, String> {
-        self.patiently(&::redis::cmd("PING")).await?;
-        self.inner().away.returns();
-        let mut told = 0;
-        loop {
-            let (mut entries, mut releases) = {
-                let mut inner = self.inner();
-                match inner.away.drain() {
-                    Some(all) => all,
-                    None => {
-                        // Nothing is decided between the last look at the journal and this.
-                        inner.breaker.probed(true, base::clock::monotonic_now());
-                        return Ok(told);
-                    }
-                }
-            };
-            while !(entries.is_empty() && releases.is_empty()) {
-                let some = entries.split_off(entries.len().saturating_sub(BATCH));
-                let back = releases.split_off(releases.len().saturating_sub(BATCH));
-                told += some.len();
-                let telling = self.tell(&some, &back);
-                let answer = timeout(BATCH_TIME, telling).await.unwrap_or_else(|_| Err("no answer".into()));
-                if let Err(why) = answer {
-                    entries.extend(some);
-                    releases.extend(back);
-                    self.inner().away.put_back(entries, releases);
-                    return Err(why);
-                }
             }
         }
     }
@@ -290,54 +269,85 @@ impl Shared {
         answer.unwrap_or_else(|_| Err(format!("Redis has not answered within {BATCH_TIME:?}")))
     }
 
-    /// Counts what has happened already.
-    async fn tell(&self, entries: &[away::Entry], releases: &[Charge]) -> Result<(), String> {
-        let Some((last, then)) = self.inner().last else { return Ok(()) };
-        let since = base::clock::monotonic_now().saturating_duration_since(then);
-        let now = last.now.saturating_add(u64::try_from(since.as_nanos()).unwrap_or(0));
-        let at = Moment { now, ..last };
-        let mut ask = Ask { settled: true, ..Ask::default() };
-        for entry in entries {
-            for cost in entry.costs.iter().filter(|cost| **cost > 0) {
-                ask.add(&entry.rule, *cost, |buffer| {
-                    buffer.extend_from_slice(&entry.key);
-                    true
-                });
+    /// Runs a script in the reign that this host knows.
+    async fn run(&self, script: &Loaded, call: &Call) -> Result<Value, Trouble> {
+        match self.link.run(script, call).await? {
+            None | Some(Value::BulkString(_)) => Err(Trouble::Reign),
+            Some(value) => Ok(value),
+        }
+    }
+
+    /// Asks, and where Redis is in another reign once more in that, if this host has nothing to do first.
+    async fn ask(self: &Arc<Self>, ask: &Ask, write: bool, at: &Moment) -> Result<Answer, Trouble> {
+        let reign = self.inner().reign.clone();
+        match self.ask_decide(ask, write, at).await {
+            Err(Trouble::Reign) => {
+                self.enter_from(&reign).await?;
+                if !self.inner().breaker.is_closed() {
+                    return Err(Trouble::Reign);
+                }
+                self.ask_decide(ask, write, at).await
             }
+            answer => answer,
         }
-        if !ask.counters().is_empty() {
-            self.ask_decide(&ask, true, &at).await?;
-        }
-        if !releases.is_empty() {
-            self.ask_release(releases, &at).await?;
+    }
+
+    async fn ask_decide(&self, ask: &Ask, write: bool, at: &Moment) -> Result<Answer, Trouble> {
+        let prefix = &self.settings.prefix;
+        let (call, epoch) = {
+            let inner = self.inner();
+            let call = script::decide(prefix, &inner.reign, ask, write, at, |rule, key, index| {
+                inner.away.unconfirmed(&script::name(prefix, rule, index, key))
+            });
+            (call, inner.away.epoch())
+        };
+        let decided = read(self.run(&self.decide, &call).await?, ask)?;
+        self.answer(ask, write, at, &decided, epoch)
+    }
+
+    async fn ask_release(&self, charges: &[Charge], at: &Moment) -> Result<(), Trouble> {
+        let prefix = &self.settings.prefix;
+        let (call, epoch) = {
+            let inner = self.inner();
+            let call = script::release(prefix, &inner.reign, charges, at, |rule, key, index| {
+                inner.away.unconfirmed(&script::name(prefix, rule, index, key))
+            });
+            (call, inner.away.epoch())
+        };
+        let done = read_done(self.run(&self.release, &call).await?)?;
+        let at = Moment { now: done.now, ..*at };
+        let mut inner = self.inner();
+        let mut states = done.states.into_iter();
+        for charge in charges {
+            let names = script::names(prefix, &charge.rule, &charge.key);
+            for ((level, name), state) in charge.rule.levels.iter().zip(names).zip(&mut states) {
+                if inner.away.epoch() == epoch {
+                    inner.away.learn(name, level, &state, &at);
+                }
+            }
         }
         Ok(())
     }
 
-    async fn ask_decide(&self, ask: &Ask, write: bool, at: &Moment) -> Result<Answer, String> {
-        let prefix = &self.settings.prefix;
-        let call = {
-            let inner = self.inner();
-            script::decide(prefix, ask, write, at, |rule, key, index| {
-                inner.away.unconfirmed(&script::name(prefix, rule, index, key))
-            })
-        };
-        let value = self.link.run(&self.decide, &call).await?;
-        let decided = read(value, ask)?;
-        Ok(self.answer(ask, write, at, &decided))
-    }
-
-    async fn ask_release(&self, charges: &[Charge], at: &Moment) -> Result<(), String> {
-        let call = script::release(&self.settings.prefix, charges, at, |_, _, _| Vec::new());
-        self.link.run(&self.release, &call).await.map(|_| ())
-    }
-
     /// What the script has decided, with the figures that its states give; and remembers them.
-    fn answer(&self, ask: &Ask, write: bool, at: &Moment, decided: &Decided) -> Answer {
+    ///
+    /// Where another reign has begun meanwhile, what this one has counted may be lost already, and what is
+    /// remembered was given back without it: then it is no answer.
+    fn answer(
+        &self,
+        ask: &Ask,
+        write: bool,
+        at: &Moment,
+        decided: &Decided,
+        epoch: u32,
+    ) -> Result<Answer, Trouble> {
         let ahead = i128::from(decided.now) - i128::from(at.now);
         let at = Moment { now: decided.now, ..*at };
         let mut answer = Answer::default();
         let mut inner = self.inner();
+        if inner.away.epoch() != epoch {
+            return Err(Trouble::Reign);
+        }
         inner.ahead = i64::try_from(ahead).unwrap_or(0);
         let mut states = decided.states.as_slice();
         for (counter, counted) in ask.counters().iter().zip(&decided.counted) {
@@ -345,11 +355,15 @@ impl Shared {
             states = rest;
             let mut outcome = away::stands(&counter.rule, counter.cost, &at, own);
             outcome.counted = *counted;
-            let refused = !ask.settled && !counter.rule.passes(outcome.step);
+            let passes = ask.settled || counter.rule.passes(outcome.step);
             let names = script::names(&self.settings.prefix, &counter.rule, ask.key(counter));
             for ((level, name), state) in counter.rule.levels.iter().zip(names).zip(own) {
                 let mut new = Vec::new();
-                if write && *counted && !refused && counter.cost > 0 {
+                let fits = || {
+                    let total = level.stands(state, counter.cost, &at).total;
+                    total <= counter.rule.ceiling(level.allowed())
+                };
+                if write && *counted && counter.cost > 0 && (passes || fits()) {
                     level.add(state, counter.cost, &at, &mut new);
                 } else {
                     new.clone_from(state);
@@ -365,7 +379,7 @@ impl Shared {
         for (outcome, counted) in answer.outcomes.iter_mut().zip(counted) {
             outcome.counted = counted;
         }
-        answer
+        Ok(answer)
     }
 
     /// Decides without the store.
@@ -379,41 +393,41 @@ impl Shared {
         Ok(inner.away.decide(&self.settings.prefix, ask, hosts, write, &at))
     }
 
-    async fn present(&self, host: &str) {
-        if !self.inner().breaker.is_closed() {
-            return;
-        }
-        let name = format!("{{{}}}:hosts", self.settings.prefix);
-        let mut commands = Pipeline::new();
-        // By this host's clock: a minute's difference does no harm.
-        let now = base::clock::unix_now();
-        commands.cmd("ZADD").arg(&name).arg(now).arg(host);
-        commands.cmd("ZREMRANGEBYSCORE").arg(&name).arg("-inf").arg(now.saturating_sub(GONE));
-        commands.cmd("EXPIRE").arg(&name).arg(GONE * 2);
-        commands.cmd("ZCARD").arg(&name);
-        let answer = timeout(BATCH_TIME, self.link.ask_all(&commands)).await;
-        if self.settings.hosts.is_none()
-            && let Ok(Ok(values)) = answer
-            && let Some(hosts) =
-                values.into_iter().last().and_then(|value| from_redis_value::<u32>(value).ok())
-        {
-            self.inner().hosts = hosts.max(1);
-        }
-    }
-
     fn raises_name(&self) -> String {
         format!("{{{}}}:raises", self.settings.prefix)
     }
 }
 
+fn broken() -> String {
+    "Redis has given an answer that is none".to_owned()
+}
+
+fn unreadable(error: impl std::fmt::Display) -> String {
+    format!("{}: {error}", broken())
+}
+
+/// Reads the answer of `give.lua` and `release.lua`.
+fn read_done(value: Value) -> Result<Done, String> {
+    let (sec, micro, states) = match value {
+        Value::Array(mut values) if values.len() >= 2 => {
+            let states = values.split_off(2);
+            let mut values = values.into_iter().map(from_redis_value::<u64>);
+            (values.next(), values.next(), states)
+        }
+        _ => return Err(broken()),
+    };
+    let (Some(Ok(sec)), Some(Ok(micro))) = (sec, micro) else { return Err(broken()) };
+    let states = states.into_iter().map(from_redis_value::<Vec<u8>>).collect::<Result<_, _>>();
+    Ok(Done { now: script::time(sec, micro), states: states.map_err(unreadable)? })
+}
+
 /// Reads the answer of `decide.lua`.
 fn read(value: Value, ask: &Ask) -> Result<Decided, String> {
-    let broken = || "Redis has given an answer that is none".to_owned();
     let Value::Array(values) = value else { return Err(broken()) };
     let mut values = values.into_iter();
     let mut number = || {
         let value = values.next().ok_or_else(broken)?;
-        from_redis_value::<u64>(value).map_err(|error| format!("{}: {error}", broken()))
+        from_redis_value::<u64>(value).map_err(unreadable)
     };
     let now = script::time(number()?, number()?);
     let refused = number()? == 1;
@@ -423,7 +437,7 @@ fn read(value: Value, ask: &Ask) -> Result<Decided, String> {
     }
     let mut states = Vec::new();
     for value in values {
-        states.push(from_redis_value::<Vec<u8>>(value).map_err(|error| format!("{}: {error}", broken()))?);
+        states.push(from_redis_value::<Vec<u8>>(value).map_err(unreadable)?);
     }
     let levels: usize = ask.counters().iter().map(|counter| counter.rule.levels.len()).sum();
     if states.len() != levels {

@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use ::redis::{Pipeline, Value, cmd, from_redis_value};
 
-use super::{MOST_RAISES, Redis, script};
-use crate::limiter::Moment;
+use super::returning::raise_fields;
+use super::{MOST_RAISES, Redis, Trouble, script};
+use crate::limiter::{Level, Moment};
 use crate::store::{
     Answer, Ask, Charge, Figures, Held, Later, Raise, Remote, Rule, Unavailable, Use, share, use_of,
 };
@@ -23,7 +24,7 @@ impl Redis {
             return Ok(Answer::default());
         }
         if shared.way()
-            && let Ok(answer) = shared.within(shared.ask_decide(ask, write, at)).await
+            && let Ok(answer) = shared.within(shared.ask(ask, write, at)).await
         {
             return Ok(answer);
         }
@@ -39,11 +40,15 @@ impl Redis {
             for name in script::names(prefix, rule, key) {
                 command.arg(name);
             }
-            let value = shared.within(shared.link.ask(&command)).await;
-            if let Some(states) =
+            let value = shared.within(async { Ok(shared.link.ask(&command).await?) }).await;
+            if let Some(values) =
                 value.ok().and_then(|value| from_redis_value::<Vec<Option<Vec<u8>>>>(value).ok())
             {
-                return states.into_iter().map(Option::unwrap_or_default).collect();
+                // What may stand behind a state is the script's own.
+                let state = |(level, value): (&Level, Option<Vec<u8>>)| {
+                    value.map(|value| level.tag().cut(&value).0.to_vec()).unwrap_or_default()
+                };
+                return rule.levels.iter().zip(values).map(state).collect();
             }
         }
         shared.inner().away.states(prefix, rule, key)
@@ -69,7 +74,7 @@ impl Redis {
         for key in keys {
             command.arg(self.record_name(key));
         }
-        let value = self.shared.within(self.shared.link.ask(&command)).await?;
+        let value = self.asked(async { Ok(self.shared.link.ask(&command).await?) }).await?;
         from_redis_value(value).map_err(|error| error.to_string())
     }
 
@@ -86,7 +91,14 @@ impl Redis {
             let secs = time.as_secs().saturating_add(60);
             commands.cmd("SET").arg(self.record_name(key)).arg(value).arg("EX").arg(secs);
         }
-        self.shared.within(self.shared.link.ask_all(&commands)).await.map(|_| ())
+        self.asked(async { Ok(self.shared.link.ask_all(&commands).await?) }).await.map(|_| ())
+    }
+
+    async fn asked<T>(&self, question: impl Future<Output = Result<T, Trouble>>) -> Result<T, String> {
+        self.shared.within(question).await.map_err(|trouble| match trouble {
+            Trouble::Away(why) => why,
+            Trouble::Reign => "Redis has lost what it held".into(),
+        })
     }
 
     /// The name of a record: its client decides where it is in a cluster.
@@ -174,29 +186,37 @@ impl Remote for Redis {
 
     fn raise(&self, raise: Raise) -> Later<'_, ()> {
         Box::pin(async move {
-            let mut field = raise.limit.as_bytes().to_vec();
-            field.push(0);
-            field.extend_from_slice(&raise.key);
+            let (field, text) = raise_fields(&raise);
             let name = self.shared.raises_name();
             let command = if raise.hundredths == 100 {
                 cmd("HDEL").arg(name).arg(field).to_owned()
             } else {
-                cmd("HSET")
-                    .arg(name)
-                    .arg(field)
-                    .arg(format!("{} {}", raise.hundredths, raise.until))
-                    .to_owned()
+                cmd("HSET").arg(name).arg(field).arg(text).to_owned()
             };
             self.shared.patiently(&command).await.map_err(away)?;
+            let raises = &mut self.shared.inner().raises;
+            raises.retain(|other| (&other.limit, &other.key) != (&raise.limit, &raise.key));
+            if raise.hundredths != 100 {
+                raises.push(raise);
+            }
             Ok(())
         })
     }
 
     fn raises(&self, now: u64) -> Later<'_, Vec<Raise>> {
         Box::pin(async move {
-            let command = cmd("HGETALL").arg(self.shared.raises_name()).to_owned();
-            let value = self.shared.patiently(&command).await.map_err(away)?;
-            Ok(raises_of(value).into_iter().filter(|raise| raise.until > now).collect())
+            let shared = &self.shared;
+            let command = cmd("HGETALL").arg(shared.raises_name()).to_owned();
+            let value = shared.patiently(&command).await.map_err(away)?;
+            let command = cmd("GET").arg(script::reign_name(&shared.settings.prefix)).to_owned();
+            let reign = shared.patiently(&command).await.map_err(away)?;
+            let reign = from_redis_value::<Option<String>>(reign).ok().flatten().unwrap_or_default();
+            let mut inner = shared.inner();
+            // Of a Redis that has lost them they are not to be had: they are given back to it.
+            if inner.reign == reign && !inner.has_raises() {
+                inner.raises = raises_of(value);
+            }
+            Ok(inner.raises.iter().filter(|raise| raise.until > now).cloned().collect())
         })
     }
 

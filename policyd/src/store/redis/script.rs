@@ -10,6 +10,11 @@ const COUNTERS: &str = include_str!("counters.lua");
 /// Decides: see `decide.lua`.
 pub(super) static DECIDE: LazyLock<String> =
     LazyLock::new(|| format!("{COUNTERS}{}", include_str!("decide.lua")));
+/// Gives back what Redis may have lost: see `give.lua`.
+pub(super) static GIVE: LazyLock<String> =
+    LazyLock::new(|| format!("{COUNTERS}{}", include_str!("give.lua")));
+/// Tells and begins reigns: see `begin.lua`.
+pub(super) static BEGIN: LazyLock<String> = LazyLock::new(|| include_str!("begin.lua").to_owned());
 /// Takes back: see `release.lua`.
 pub(super) static RELEASE: LazyLock<String> =
     LazyLock::new(|| format!("{COUNTERS}{}", include_str!("release.lua")));
@@ -22,6 +27,11 @@ pub(super) struct Call {
 }
 
 impl Call {
+    /// A call that holds in one reign only.
+    fn within(prefix: &str, reign: &str) -> Self {
+        Self { keys: vec![reign_name(prefix)], arguments: vec![reign.as_bytes().to_vec()] }
+    }
+
     fn number(&mut self, number: u64) {
         self.arguments.push(number.to_string().into_bytes());
     }
@@ -84,6 +94,52 @@ pub(super) fn name(prefix: &str, rule: &Rule, index: usize, key: &[u8]) -> Vec<u
     name
 }
 
+/// The name of what tells the reign.
+pub(super) fn reign_name(prefix: &str) -> Vec<u8> {
+    format!("{{{prefix}}}:reign").into_bytes()
+}
+
+/// When a reign began; 0 when it is none.
+pub(super) fn born(reign: &str) -> Nanos {
+    let read = |(sec, micro): (&str, &str)| Some(time(sec.parse().ok()?, micro.parse().ok()?));
+    reign.split_once('.').and_then(read).unwrap_or(0)
+}
+
+/// The call that tells the reign, and begins one where it is due; the arguments are as in `begin.lua`.
+pub(super) fn begin(prefix: &str, known: &str, strange: bool, name: &str, hosts: u32, given: u8) -> Call {
+    let mut call = Call::within(prefix, known);
+    call.keys.push(format!("{{{prefix}}}:given").into_bytes());
+    call.flag(strange);
+    call.arguments.push(name.as_bytes().to_vec());
+    call.number(hosts.into());
+    call.number(given.into());
+    call
+}
+
+/// The call about nothing, for each script: it shows whether the server knows the script, and makes it known.
+pub(super) fn idle(prefix: &str, reign: &str) -> Call {
+    let mut call = Call::within(prefix, reign);
+    (0..3).for_each(|_| call.number(0));
+    call
+}
+
+/// The call that gives back levels by their names, with what is remembered of them.
+pub(super) fn give<'a>(
+    prefix: &str,
+    reign: &str,
+    levels: impl ExactSizeIterator<Item = (&'a [u8], &'a Level, &'a [u8])>,
+    at: &Moment,
+) -> Call {
+    let mut call = Call::within(prefix, reign);
+    call.number(u64::try_from(levels.len()).unwrap_or(0));
+    for (name, level, state) in levels {
+        call.level(level, 0, at);
+        call.arguments.push(state.to_vec());
+        call.keys.push(name.to_vec());
+    }
+    call
+}
+
 /// The names of all levels of a rule for a key.
 pub(super) fn names(prefix: &str, rule: &Rule, key: &[u8]) -> Vec<Vec<u8>> {
     (0..rule.levels.len()).map(|index| name(prefix, rule, index, key)).collect()
@@ -92,12 +148,13 @@ pub(super) fn names(prefix: &str, rule: &Rule, key: &[u8]) -> Vec<Vec<u8>> {
 /// The call that decides. `remembered` gives what this host remembers of a level's state.
 pub(super) fn decide(
     prefix: &str,
+    reign: &str,
     ask: &Ask,
     write: bool,
     at: &Moment,
     mut remembered: impl FnMut(&Rule, &[u8], usize) -> Vec<u8>,
 ) -> Call {
-    let mut call = Call::default();
+    let mut call = Call::within(prefix, reign);
     call.flag(write);
     call.flag(ask.settled);
     call.number(u64::try_from(ask.counters().len()).unwrap_or(0));
@@ -127,11 +184,12 @@ pub(super) fn decide(
 /// The call that takes back. Charges of distinct limits stay: what was seen was seen.
 pub(super) fn release(
     prefix: &str,
+    reign: &str,
     charges: &[Charge],
     at: &Moment,
     mut remembered: impl FnMut(&Rule, &[u8], usize) -> Vec<u8>,
 ) -> Call {
-    let mut call = Call::default();
+    let mut call = Call::within(prefix, reign);
     call.number(u64::try_from(charges.len()).unwrap_or(0));
     for charge in charges {
         let cost = cost_of(&charge.rule, charge.cost);
@@ -158,6 +216,15 @@ pub(super) struct Decided {
     /// Whether each counter has counted.
     pub(super) counted: Vec<bool>,
     /// The state of each level of each counter before.
+    pub(super) states: Vec<Vec<u8>>,
+}
+
+/// What `give.lua` and `release.lua` answer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Done {
+    /// Redis' time.
+    pub(super) now: Nanos,
+    /// The state of each level after.
     pub(super) states: Vec<Vec<u8>>,
 }
 

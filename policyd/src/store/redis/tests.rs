@@ -2,12 +2,15 @@
 //!
 //! Redis' clock cannot be set, so the scripts are run with the time as an argument; all else is as shipped.
 
+mod bound;
+mod loss;
+
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
 use proptest::prelude::*;
-use proptest::test_runner::{Config, TestRunner};
+use proptest::test_runner::{Config, TestCaseError, TestRunner};
 use tempfile::TempDir;
 
 use super::link::{Link, Loaded};
@@ -77,6 +80,16 @@ fn by_argument(text: &str) -> Loaded {
 }
 
 const START: u64 = 1_800_000_000;
+/// The reign that began then.
+const REIGN: &str = "1800000000.000000";
+
+/// A call with the time for [`by_argument`].
+fn stamped(mut call: Call, at: &Moment) -> Call {
+    let micros = at.now / 1000;
+    call.arguments.push((micros / 1_000_000).to_string().into_bytes());
+    call.arguments.push((micros % 1_000_000).to_string().into_bytes());
+    call
+}
 
 /// The moment `ms` after the start, in a calendar whose periods are 100 s, 300 s, 900 s and 2700 s.
 fn moment(us: u64) -> Moment {
@@ -157,19 +170,24 @@ struct Both {
 }
 
 impl Both {
+    /// The reign, begun at the start.
+    async fn begin(&self) {
+        let mut set = ::redis::cmd("SET");
+        set.arg(script::reign_name(&self.prefix)).arg(REIGN);
+        self.link.ask(&set).await.unwrap();
+        for script in [&self.decide, &self.release] {
+            self.link.load(script, &stamped(script::idle(&self.prefix, REIGN), &moment(0))).await.unwrap();
+        }
+    }
+
     async fn event(&mut self, us: u64, about: &[(usize, u8, u64)], what: u8) {
         let at = moment(us);
-        let stamp = |call: &mut script::Call| {
-            let micros = at.now / 1000;
-            call.arguments.push((micros / 1_000_000).to_string().into_bytes());
-            call.arguments.push((micros % 1_000_000).to_string().into_bytes());
-        };
         if what == 9 && !self.charges.is_empty() {
             let charge = self.charges.remove(0);
             self.memory.release(std::slice::from_ref(&charge), &at);
-            let mut call = script::release(&self.prefix, &[charge], &at, |_, _, _| Vec::new());
-            stamp(&mut call);
-            self.link.run(&self.release, &call).await.unwrap();
+            let call = script::release(&self.prefix, REIGN, &[charge], &at, |_, _, _| Vec::new());
+            let released = self.link.run(&self.release, &stamped(call, &at)).await.unwrap().unwrap();
+            assert_eq!(read_done(released).unwrap().now, at.now);
             return;
         }
         let mut ask = Ask { settled: what == 8, ..Ask::default() };
@@ -191,9 +209,8 @@ impl Both {
         } else {
             self.memory.peek(&ask, &at, &mut wanted);
         }
-        let mut call = script::decide(&self.prefix, &ask, write, &at, |_, _, _| Vec::new());
-        stamp(&mut call);
-        let decided = read(self.link.run(&self.decide, &call).await.unwrap(), &ask).unwrap();
+        let call = stamped(script::decide(&self.prefix, REIGN, &ask, write, &at, |_, _, _| Vec::new()), &at);
+        let decided = read(self.link.run(&self.decide, &call).await.unwrap().unwrap(), &ask).unwrap();
         assert_eq!(decided.now, at.now);
         assert_eq!(decided.refused, wanted.refused, "{ask:?} at {us}: {wanted:?}");
         let counted: Vec<bool> = wanted.outcomes.iter().map(|outcome| outcome.counted).collect();
@@ -240,6 +257,7 @@ fn the_scripts_decide_as_the_limiter_does() {
                 charges: Vec::new(),
             };
             runtime.block_on(async {
+                both.begin().await;
                 let mut us = 0;
                 for (gap, about, what) in events {
                     us += gap;
@@ -287,13 +305,40 @@ fn settings(servers: Servers) -> Settings {
     }
 }
 
+/// The one of two hosts that the test is about: the other has nothing to give back.
+async fn host(server: &Server) -> Redis {
+    let store = Redis::new(settings(server.servers())).unwrap();
+    store.shared.inner().host = "one".into();
+    back(&store).await;
+    store
+}
+
+/// Waits until Redis decides, the other host having given back what it had.
+async fn back(store: &Redis) {
+    for round in 0..200 {
+        let entered = store.shared.enter(false).await;
+        let mut other = ::redis::cmd("HSET");
+        store.shared.link.ask(other.arg("{postrider}:given").arg("two").arg(2)).await.unwrap();
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        if round > 0 && entered.unwrap() && store.state().connected && !store.shared.inner().returning {
+            return;
+        }
+    }
+    panic!("Redis does not decide");
+}
+
 #[tokio::test]
 async fn scripts_are_sent_again_when_redis_has_forgotten_them() {
     let Some(server) = Server::start() else { return };
-    let store = Redis::new(settings(server.servers())).unwrap();
+    let store = host(&server).await;
     let rule = simple(2, 3600);
     assert!(!store.decide(&one(&rule, 1), &here()).await.unwrap().refused);
     store.shared.link.ask(::redis::cmd("SCRIPT").arg("FLUSH")).await.unwrap();
+    let before = store.shared.inner().reign.clone();
+    // It may be another server: what is known is given back to it first.
+    assert!(store.peek(&one(&rule, 2), &here()).await.unwrap().refused);
+    back(&store).await;
+    assert_ne!(store.shared.inner().reign, before);
     assert!(!store.decide(&one(&rule, 1), &here()).await.unwrap().refused);
     let answer = store.decide(&one(&rule, 1), &here()).await.unwrap();
     assert!(answer.refused);
@@ -330,7 +375,7 @@ async fn raises_are_shared_and_end() {
 #[tokio::test]
 async fn a_share_of_what_was_left_while_redis_is_away() {
     let Some(server) = Server::start() else { return };
-    let store = Redis::new(settings(server.servers())).unwrap();
+    let store = host(&server).await;
     let rule = simple(100, 3600);
     for _ in 0..40 {
         assert!(!store.decide(&one(&rule, 1), &here()).await.unwrap().refused);
@@ -368,7 +413,7 @@ fn pid(server: &Server) -> nix::unistd::Pid {
 #[tokio::test]
 async fn a_redis_that_has_lost_all_is_told_what_the_host_remembers() {
     let Some(server) = Server::start() else { return };
-    let store = Redis::new(settings(server.servers())).unwrap();
+    let store = host(&server).await;
     let rule = simple(100, 3600);
     assert!(!store.decide(&one(&rule, 90), &here()).await.unwrap().refused);
     {
@@ -381,11 +426,43 @@ async fn a_redis_that_has_lost_all_is_told_what_the_host_remembers() {
     assert!(store.decide(&one(&rule, 6), &here()).await.unwrap().refused);
     assert!(!store.decide(&one(&rule, 4), &here()).await.unwrap().refused);
     store.shared.link.ask(&::redis::cmd("FLUSHALL")).await.unwrap();
-    Arc::clone(&store.shared).probe().await;
-    assert!(store.state().connected);
+    back(&store).await;
     assert!(store.decide(&one(&rule, 7), &here()).await.unwrap().refused);
     assert!(!store.decide(&one(&rule, 6), &here()).await.unwrap().refused);
     assert!(store.decide(&one(&rule, 1), &here()).await.unwrap().refused);
+}
+
+/// Without a share of its own a host has what it knows with its question, and waits for nobody.
+#[tokio::test]
+async fn without_a_share_a_host_waits_for_nobody() {
+    let Some(server) = Server::start() else { return };
+    let store = Redis::new(Settings { fallback: false, ..settings(server.servers()) }).unwrap();
+    let rule = simple(100, 3600);
+    for _ in 0..3 {
+        assert!(!store.decide(&one(&rule, 30), &here()).await.unwrap().refused);
+        store.shared.link.ask(&::redis::cmd("FLUSHALL")).await.unwrap();
+    }
+    assert!(store.decide(&one(&rule, 11), &here()).await.unwrap().refused);
+    store.shared.link.ask(&::redis::cmd("FLUSHALL")).await.unwrap();
+    assert!(!store.decide(&one(&rule, 10), &here()).await.unwrap().refused);
+    assert!(store.decide(&one(&rule, 1), &here()).await.unwrap().refused);
+}
+
+#[tokio::test]
+async fn what_is_raised_is_given_back() {
+    let Some(server) = Server::start() else { return };
+    let store = host(&server).await;
+    let until = base::clock::unix_now() + 1000;
+    let raise = Raise { limit: "per-user".into(), key: b"a b".as_slice().into(), hundredths: 200, until };
+    store.raise(raise.clone()).await.unwrap();
+    store.shared.link.ask(&::redis::cmd("FLUSHALL")).await.unwrap();
+    // Read before the loss is noticed, after, and by a host that has just come.
+    assert_eq!(store.raises(until - 1).await.unwrap(), std::slice::from_ref(&raise));
+    back(&store).await;
+    assert_eq!(store.raises(until - 1).await.unwrap(), std::slice::from_ref(&raise));
+    let other = host(&server).await;
+    assert_eq!(other.raises(until - 1).await.unwrap(), [raise]);
+    assert_eq!(other.raises(until).await.unwrap(), []);
 }
 
 #[test]
