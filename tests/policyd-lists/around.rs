@@ -3,11 +3,13 @@
 
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, TcpStream};
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use harness::certificates::Certificates;
 use harness::policyd::{Asked, Policyd};
 use harness::ports::Port;
+use harness::postgres::Postgres;
 use harness::redis::Redis;
 use harness::scratch::Scratch;
 use harness::wait::{PATIENCE, wait_for};
@@ -126,4 +128,55 @@ fn many_at_once_ask_once() {
     let calls: u32 = calls.split(',').next().unwrap().parse().unwrap();
     // One, and one a minute on a machine that is very slow.
     assert!((1..=3).contains(&calls), "{said}");
+}
+
+/// Networks as PostgreSQL compares them; a value that is none is in none.
+pub fn networks(scratch: &Scratch, server: &Postgres) {
+    server.execute(
+        "CREATE TABLE nets (network cidr); INSERT INTO nets VALUES ('192.0.2.0/24'), ('2001:db8::/32');",
+    );
+    let text = format!(
+        "listen = [\"unix:{{dir}}/policy\"]\n[store]\ndriver = \"memory\"\n[[list]]\nname = \"nets\"\ndriver = \"sql\"\n\
+         url = \"{}\"\nquery = \"SELECT 1 FROM nets WHERE network >>= '%u'\"\n\
+         [[limit]]\nname = \"l\"\nkey = [\"client_address\"]\nrate = [\"1/hour\"]\nexcept = [\"client_address in list:nets\"]\n",
+        server.url("reader")
+    );
+    let policyd = Policyd::start(scratch, "networks", &text);
+    let mut number = 0;
+    for (address, passes) in [
+        ("192.0.2.200", 3),
+        ("::ffff:192.0.2.1", 3),
+        ("2001:db8::7", 3),
+        ("192.0.3.1", 1),
+        ("2001:db9::7", 1),
+        ("unknown", 1),
+    ] {
+        let mut client = policyd.connect();
+        let mut passed = 0;
+        for _ in 0..3 {
+            number += 1;
+            client.send(
+                format!("request=smtpd_access_policy\nprotocol_state=DATA\ninstance={number}\nclient_address={address}\n\n")
+                    .as_bytes(),
+            );
+            passed += u32::from(client.reply().unwrap() == "DUNNO");
+        }
+        assert_eq!(passed, passes, "{address}:\n{}", policyd.log());
+    }
+    assert!(!policyd.log().contains("list nets"), "{}", policyd.log());
+}
+
+/// Rates that go by login and network together.
+pub fn parts_of_a_key(scratch: &Scratch, file: &Path) {
+    let text = format!(
+        "listen = [\"unix:{{dir}}/policy\"]\n[store]\ndriver = \"memory\"\n[[list]]\nname = \"hosts\"\ndriver = \"sql\"\n\
+         url = \"sqlite://{}\"\nquery = \"SELECT rate FROM hosts WHERE login = '%{{sasl_username}}' AND host = %{{client_address}}\"\n\
+         [[limit]]\nname = \"l\"\nkey = [\"sasl_username\", \"client_address\"]\nipv4_prefix = 24\nrate = [\"1/hour\"]\n\
+         overrides = \"hosts\"\n",
+        file.display()
+    );
+    let policyd = Policyd::start(scratch, "parts", &text);
+    let passed =
+        |user: &str| (0..5).filter(|number| sends(&policyd, user, &format!("{user}{number}"))).count();
+    assert_eq!((passed("Joe+x@a.example"), passed("ann@a.example")), (3, 1), "{}", policyd.log());
 }
