@@ -106,7 +106,7 @@ fn what_differs_in_keys_and_repeated_requests() {
 #[test]
 fn what_one_limit_refuses_no_other_counts() {
     const CONF: &str = "id=LONG; action=rate(sasl_username/5/3600/450 4.7.1 long)\n\
-        id=SHORT; action=rate(sasl_username/2/2/450 4.7.1 short)\n";
+        id=SHORT; action=rate(sasl_username/2/4/450 4.7.1 short)\n";
     let joe = login("joe@a.example");
     let steps = [
         Both(joe.of(1), PASS),
@@ -114,7 +114,7 @@ fn what_one_limit_refuses_no_other_counts() {
         Both(joe.of(3), "450 4.7.1 short"),
         Both(joe.of(4), "450 4.7.1 short"),
         Both(joe.of(5), "450 4.7.1 short"),
-        Until(Duration::from_secs(4)),
+        Until(Duration::from_secs(6)),
         Differ("R7", joe.of(6), "450 4.7.1 long", PASS),
     ];
     run("postfwdboth", Postfwd, CONF, &steps);

@@ -74,7 +74,7 @@ fn the_redis_of_the_store() {
 fn conf(port: &str) -> String {
     format!(
         "listen = [\"unix:{{dir}}/policy\"]\n[store]\ndriver = \"memory\"\n[[list]]\nname = \"vip\"\ndriver = \"redis\"\n\
-         servers = [\"127.0.0.1:{port}\"]\nquery = \"SISMEMBER vip %u\"\n\
+         servers = [\"127.0.0.1:{port}\"]\nquery = \"SISMEMBER vip %u\"\ndeadline = \"2s\"\n\
          [[limit]]\nname = \"l\"\nkey = [\"sasl_username\"]\nrate = [\"1/hour\"]\nexcept = [\"sasl_username in list:vip\"]\n"
     )
 }
@@ -137,7 +137,7 @@ pub fn networks(scratch: &Scratch, server: &Postgres) {
     );
     let text = format!(
         "listen = [\"unix:{{dir}}/policy\"]\n[store]\ndriver = \"memory\"\n[[list]]\nname = \"nets\"\ndriver = \"sql\"\n\
-         url = \"{}\"\nquery = \"SELECT 1 FROM nets WHERE network >>= '%u'\"\n\
+         url = \"{}\"\nquery = \"SELECT 1 FROM nets WHERE network >>= '%u'\"\ndeadline = \"2s\"\n\
          [[limit]]\nname = \"l\"\nkey = [\"client_address\"]\nrate = [\"1/hour\"]\nexcept = [\"client_address in list:nets\"]\n",
         server.url("reader")
     );
@@ -170,7 +170,7 @@ pub fn networks(scratch: &Scratch, server: &Postgres) {
 pub fn parts_of_a_key(scratch: &Scratch, file: &Path) {
     let text = format!(
         "listen = [\"unix:{{dir}}/policy\"]\n[store]\ndriver = \"memory\"\n[[list]]\nname = \"hosts\"\ndriver = \"sql\"\n\
-         url = \"sqlite://{}\"\nquery = \"SELECT rate FROM hosts WHERE login = '%{{sasl_username}}' AND host = %{{client_address}}\"\n\
+         url = \"sqlite://{}\"\nquery = \"SELECT rate FROM hosts WHERE login = '%{{sasl_username}}' AND host = %{{client_address}}\"\ndeadline = \"2s\"\n\
          [[limit]]\nname = \"l\"\nkey = [\"sasl_username\", \"client_address\"]\nipv4_prefix = 24\nrate = [\"1/hour\"]\n\
          overrides = \"hosts\"\n",
         file.display()

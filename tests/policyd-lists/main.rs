@@ -202,13 +202,13 @@ fn silence() {
     let deadline = Duration::from_millis(300);
     for number in 0..3 {
         let took = ask(&format!("{number}@b{number}.example"));
-        assert!(took >= deadline && took < deadline + Duration::from_secs(1), "{took:?}");
+        assert!(took >= deadline && took < deadline + Duration::from_secs(4), "{took:?}");
     }
     let began = Instant::now();
     for number in 0..100 {
         let _soon = ask(&format!("{number}@c{number}.example"));
     }
-    assert!(began.elapsed() < Duration::from_secs(3), "{:?}", began.elapsed());
+    assert!(began.elapsed() < Duration::from_secs(10), "{:?}", began.elapsed());
     let log = policyd.log();
     assert_eq!(log.matches("list block: no answer within 300ms; ").count(), 1, "{log}");
     server.thaw();
