@@ -8,7 +8,6 @@ use std::sync::atomic::{AtomicU64, AtomicUsize};
 
 use base::config::{Report, Severity, Source};
 use base::exit;
-use base::log::{Facility, Sink, Syslog};
 use base::service::listen::{self, Access, Address, Listener};
 use base::service::privileges::RunAs;
 use base::service::signals::Signals;
@@ -43,6 +42,7 @@ fn main() -> ExitCode {
             }
         },
     };
+    base::log::flush();
     ExitCode::from(code)
 }
 
@@ -116,7 +116,8 @@ fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
 /// Everything between a sound configuration and the daemon's end: sockets are opened with the rights that
 /// the program was started with, then these are given up.
 fn start(settings: Settings, config: &Path) -> Result<(), Failure> {
-    start_log(&settings);
+    let log = &settings.log;
+    base::log::start_daemon(log.syslog, &log.facility, &log.tag, level(&settings));
     let user = settings.run_as.as_deref().map(RunAs::find).transpose();
     let user = user.map_err(|error| (exit::CONFIG, error.to_string()))?;
     let handed_over = listen::handed_over().map_err(|error| (exit::UNAVAILABLE, error.to_string()))?;
@@ -213,23 +214,6 @@ fn is_for(listener: &Listener, address: &Address) -> bool {
         }
         _ => false,
     }
-}
-
-fn start_log(settings: &Settings) {
-    let log = &settings.log;
-    #[allow(clippy::disallowed_methods, reason = "main reads the environment for the whole program")]
-    let forced = std::env::var("POSTRIDER_LOG").is_ok_and(|value| value == "stderr");
-    let socket = Path::new(Syslog::SOCKET);
-    let sink = if log.syslog && !forced && socket.exists() {
-        Sink::Syslog(Syslog::new(socket, Facility::by_name(&log.facility).unwrap_or(Facility::MAIL)))
-    } else {
-        Sink::Stderr
-    };
-    base::log::start(sink, &log.tag, level(settings));
-    std::panic::set_hook(Box::new(|panic| {
-        // The text may quote what a peer sent.
-        log::error!("panic: {}", base::log::escaped(panic.to_string().as_bytes(), 1000));
-    }));
 }
 
 fn level(settings: &Settings) -> log::LevelFilter {

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 use base::config::{Report, Severity, Source};
 use base::exit;
-use base::log::{Facility, Sink, Syslog};
+use base::log::Sink;
 use base::secret::Secret;
 use base::service::descriptors;
 use base::service::listen::{self, Access, Address, ListenError, Listener};
@@ -195,7 +195,8 @@ fn start_tool_log() {
 /// Everything between a sound configuration and the daemon's end: sockets are opened and secrets read
 /// with the rights that the program was started with, then these are given up.
 fn start(settings: Settings, config: &Path) -> Result<(), Failure> {
-    start_log(&settings);
+    let log = &settings.log;
+    base::log::start_daemon(log.syslog, &log.facility, &log.tag, level(&settings));
     let user = settings.run_as.as_deref().map(RunAs::find).transpose();
     let user = user.map_err(|error| (exit::CONFIG, error.to_string()))?;
     descriptors::allow(descriptors_of(&settings));
@@ -327,23 +328,6 @@ fn is_for(listener: &Listener, address: &Address) -> bool {
         }
         _ => false,
     }
-}
-
-fn start_log(settings: &Settings) {
-    let log = &settings.log;
-    #[allow(clippy::disallowed_methods, reason = "main reads the environment for the whole program")]
-    let forced = std::env::var("POSTRIDER_LOG").is_ok_and(|value| value == "stderr");
-    let socket = Path::new(Syslog::SOCKET);
-    let sink = if log.syslog && !forced && socket.exists() {
-        Sink::Syslog(Syslog::new(socket, Facility::by_name(&log.facility).unwrap_or(Facility::MAIL)))
-    } else {
-        Sink::StderrThread
-    };
-    base::log::start(sink, &log.tag, level(settings));
-    std::panic::set_hook(Box::new(|panic| {
-        // The text may quote what a peer sent.
-        log::error!("panic: {}", base::log::escaped(panic.to_string().as_bytes(), 1000));
-    }));
 }
 
 fn level(settings: &Settings) -> log::LevelFilter {

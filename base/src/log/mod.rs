@@ -5,6 +5,7 @@
 //! `trace` = libraries. A peer's text only enters a line through [`escaped`]; keys and passwords
 //! never do.
 
+mod daemon;
 mod escape;
 mod syslog;
 mod writer;
@@ -14,6 +15,7 @@ use std::sync::OnceLock;
 
 use log::{LevelFilter, Log, Metadata, Record};
 
+pub use daemon::start_daemon;
 pub use escape::{Escaped, escaped};
 pub use syslog::{Facility, Syslog};
 use writer::Writer;
