@@ -9,7 +9,7 @@ use base::config::{Source, Span};
 /// How deep `$name` may lead to a value with another `$name`.
 const DEEPEST: usize = 8;
 /// Names that are replaced in one value: values that name each other several times would have no end.
-const MOST_NAMES: usize = 10_000;
+const MOST_NAMES: usize = 1000;
 /// The longest value after expansion.
 const LONGEST: usize = 64 << 10;
 

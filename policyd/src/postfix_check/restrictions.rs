@@ -6,7 +6,7 @@ use super::main_cf::MainCf;
 const DEEPEST: usize = 8;
 
 /// Restrictions of one list, and classes that are looked into: such that name each other would have no end.
-const MOST: usize = 10_000;
+const MOST: usize = 1000;
 
 /// Restrictions whose next word belongs to them (postconf(5)).
 const WITH_ARGUMENT: [&str; 12] = [
