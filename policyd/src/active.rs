@@ -318,9 +318,10 @@ impl Shared {
         let notices = equipment.notices.load().as_ref().map(|notices| notices.figures()).unwrap_or_default();
         let counts = equipment.counts();
         self.metrics.equipment(redis, [notices.begun, notices.dropped, notices.failed], counts);
-        for list in lists::asked(&self.settings.load()) {
-            self.metrics.list_health(&list.settings().name, &list.health());
-        }
+        let settings = self.settings.load();
+        let health: Vec<_> =
+            lists::asked(&settings).map(|list| (list.settings().name.as_str(), list.health())).collect();
+        self.metrics.lists(&health);
         self.metrics.text()
     }
 

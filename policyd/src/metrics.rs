@@ -246,8 +246,17 @@ impl Metrics {
         ListFigures { counters: LOOKUPS.map(counter), seconds }
     }
 
-    /// What a list that is asked is by now.
-    pub fn list_health(&self, name: &str, health: &Health) {
+    /// What the lists that are asked are by now; those of a former configuration are left out.
+    pub fn lists(&self, lists: &[(&str, Health)]) {
+        self.lists_connected.clear();
+        self.list_bytes.clear();
+        self.list_entries.clear();
+        for (name, health) in lists {
+            self.list_health(name, health);
+        }
+    }
+
+    fn list_health(&self, name: &str, health: &Health) {
         let narrow = |count: usize| i64::try_from(count).unwrap_or(i64::MAX);
         let list = List(name.to_owned());
         self.lists_connected.get_or_create(&list).set(i64::from(health.trouble.is_none()));
@@ -419,7 +428,8 @@ mod tests {
         list.answered(Duration::from_millis(3));
         list.stale();
         let health = Health { trouble: Some("gone".into()), entries: [3, 4], bytes: 700 };
-        metrics.list_health("vip", &health);
+        metrics.lists(&[("gone", Health::default())]);
+        metrics.lists(&[("vip", health)]);
         metrics.state(&figures, 4);
         let away = redis::State { failures: 3, hosts: 2, ..redis::State::default() };
         metrics.equipment(Some(away), [5, 0, 1], [1, 2, 3, 4, 0]);
@@ -446,5 +456,6 @@ mod tests {
         ] {
             assert!(text.lines().any(|found| found == line), "{line} is not in\n{text}");
         }
+        assert!(!text.contains("gone"), "{text}");
     }
 }

@@ -57,3 +57,30 @@ fn the_manual_page_has_every_command_with_its_options() {
     let sections = commands.matches("\n.SS ").count();
     assert_eq!(sections, known.len(), "a section is on nothing");
 }
+
+/// postrider-policyd(8) names every figure.
+#[test]
+fn the_manual_page_has_every_figure() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/man/postrider-policyd.8");
+    let page = fs::read_to_string(path).unwrap();
+    let figures = page.split(".SH FIGURES\n").nth(1).unwrap().split("\n.SH ").next().unwrap();
+    let metrics = policyd::metrics::Metrics::new();
+    // A family is shown as soon as it has a member.
+    metrics.over("l", "DEFER", "refused");
+    metrics.unavailable("full");
+    metrics.list("vip").hit();
+    metrics.lists(&[("vip", policyd::lookup::Health::default())]);
+    let figures_of_store = policyd::store::Figures { keys: vec![("l".into(), 1)], ..Default::default() };
+    metrics.state(&figures_of_store, 0);
+    let text = metrics.text();
+    let names = text.lines().filter_map(|line| line.strip_prefix("# TYPE postrider_policyd_"));
+    let mut count = 0;
+    for line in names {
+        let (name, kind) = line.split_once(' ').unwrap();
+        let name = if kind == "counter" { format!("{name}_total") } else { name.to_owned() };
+        let word = |own: &str| own.trim_matches(['"', ',', '.', ';']) == name;
+        assert!(figures.split_whitespace().any(word), "{name}");
+        count += 1;
+    }
+    assert_eq!(count, 24);
+}

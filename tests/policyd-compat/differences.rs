@@ -14,8 +14,8 @@ fn every_difference_has_a_number_and_a_series() {
         .filter_map(|line| line.split_once("** "))
         .map(|(number, _)| number)
         .collect();
-    let counted: Vec<String> = (1..=listed.len()).map(|number| format!("P{number}")).collect();
-    assert_eq!(listed, counted, "the numbers go from P1 on without a gap");
+    let counted: Vec<String> = (1..=listed.len()).map(|number| format!("R{number}")).collect();
+    assert_eq!(listed, counted, "the numbers go from R1 on without a gap");
     let listed: BTreeSet<String> = counted.into_iter().collect();
     let mut named = BTreeSet::new();
     for name in ["rate_limit.rs", "postfwd.rs"] {

@@ -78,8 +78,8 @@ fn the_edge_of_a_period() {
         // Seven messages within four seconds, of four in six.
         Until(Duration::from_millis(7200)),
         Both(joe.of(6), PASS),
-        Differ("P6", joe.of(7), PASS, OVER),
-        Differ("P6", joe.of(8), PASS, OVER),
+        Differ("R6", joe.of(7), PASS, OVER),
+        Differ("R6", joe.of(8), PASS, OVER),
     ];
     run("postfwdedge", Postfwd, CONF, &steps);
 }
@@ -93,12 +93,12 @@ fn what_differs_in_keys_and_repeated_requests() {
         Both(login("joe@a.example").of(1), PASS),
         Both(login("joe+news@a.example").of(2), PASS),
         Both(login("Joe@a.example").of(3), PASS),
-        Differ("P1", login("JOE@a.example").of(4), PASS, OVER),
-        Differ("P2", login("joe+other@a.example").of(5), PASS, OVER),
+        Differ("R1", login("JOE@a.example").of(4), PASS, OVER),
+        Differ("R2", login("joe+other@a.example").of(5), PASS, OVER),
         Both(login("ann@a.example").of(6), PASS),
         Both(login("ann@a.example").of(6), PASS),
         Both(login("ann@a.example").of(6), PASS),
-        Differ("P3", login("ann@a.example").of(6), OVER, PASS),
+        Differ("R3", login("ann@a.example").of(6), OVER, PASS),
     ];
     run("postfwdkeys", Postfwd, CONF, &steps);
 }
@@ -106,7 +106,7 @@ fn what_differs_in_keys_and_repeated_requests() {
 #[test]
 fn what_one_limit_refuses_no_other_counts() {
     const CONF: &str = "id=LONG; action=rate(sasl_username/5/3600/450 4.7.1 long)\n\
-        id=SHORT; action=rate(sasl_username/2/2/450 4.7.1 short)\n";
+        id=SHORT; action=rate(sasl_username/2/4/450 4.7.1 short)\n";
     let joe = login("joe@a.example");
     let steps = [
         Both(joe.of(1), PASS),
@@ -114,8 +114,8 @@ fn what_one_limit_refuses_no_other_counts() {
         Both(joe.of(3), "450 4.7.1 short"),
         Both(joe.of(4), "450 4.7.1 short"),
         Both(joe.of(5), "450 4.7.1 short"),
-        Until(Duration::from_secs(4)),
-        Differ("P7", joe.of(6), "450 4.7.1 long", PASS),
+        Until(Duration::from_secs(6)),
+        Differ("R7", joe.of(6), "450 4.7.1 long", PASS),
     ];
     run("postfwdboth", Postfwd, CONF, &steps);
 }
@@ -132,7 +132,7 @@ fn messages_at_the_end_are_refused_at_rcpt() {
         Both(to("b@b.example", 1), PASS),
         Both(end(1, 2), PASS),
         Both(to("a@b.example", 2), PASS),
-        Differ("P8", to("b@b.example", 2), PASS, OVER),
+        Differ("R8", to("b@b.example", 2), PASS, OVER),
         Both(end(2, 2), OVER),
     ];
     run("postfwdrcpt", Postfwd, CONF, &steps);
@@ -144,7 +144,7 @@ fn what_is_not_there_is_no_key() {
     let nobody = login("");
     let steps = [
         Both(nobody.of(1), PASS),
-        Differ("P10", nobody.of(2), "450 4.7.1 too many", PASS),
+        Differ("R10", nobody.of(2), "450 4.7.1 too many", PASS),
         Both(login("joe@a.example").of(3), PASS),
     ];
     run("postfwdempty", Postfwd, CONF, &steps);
@@ -162,7 +162,7 @@ fn the_text_of_an_answer() {
     let steps = [
         Both(joe.of(1), PASS),
         Both(joe.of(2), PASS),
-        Differ("P9", joe.of(3), "450 4.7.1 3 for joe@a.example", "450 4.7.1 2 for joe@a.example"),
+        Differ("R9", joe.of(3), "450 4.7.1 3 for joe@a.example", "450 4.7.1 2 for joe@a.example"),
     ];
     run("postfwdtext", Postfwd, CONF, &steps);
 }

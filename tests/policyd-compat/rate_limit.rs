@@ -88,14 +88,14 @@ fn what_differs() {
         Both(joe.of(1), PASS),
         Both(login("Joe@A.example").of(2), PASS),
         Both(login("joe+news@a.example").of(3), PASS),
-        Differ("P1", login("JOE@a.example").of(4), PASS, OVER),
-        Differ("P2", login("joe+other@a.example").of(5), PASS, OVER),
+        Differ("R1", login("JOE@a.example").of(4), PASS, OVER),
+        Differ("R2", login("joe+other@a.example").of(5), PASS, OVER),
         // A request that comes again: the same recipient of the same message.
         Both(login("ann@a.example").of(6), PASS),
         Both(login("ann@a.example").of(6), PASS),
         Both(login("ann@a.example").of(6), PASS),
-        Differ("P3", login("ann@a.example").of(6), OVER, PASS),
-        Differ("P3", login("ann@a.example").of(7), OVER, PASS),
+        Differ("R3", login("ann@a.example").of(6), OVER, PASS),
+        Differ("R3", login("ann@a.example").of(7), OVER, PASS),
     ];
     run("ratelimitdiffer", RateLimit, CONF, &steps);
 }
@@ -111,7 +111,7 @@ fn what_is_given_back() {
         Both(to("nobody@b.example", 1), PASS),
         Both(end.of(1), PASS),
         Both(to("a@b.example", 2), PASS),
-        Differ("P4", to("b@b.example", 2), OVER, PASS),
+        Differ("R4", to("b@b.example", 2), OVER, PASS),
         Both(Asked { count: 2, ..end }.of(2), PASS),
         Both(to("a@b.example", 3), OVER),
     ];
@@ -121,6 +121,6 @@ fn what_is_given_back() {
 #[test]
 fn another_success_action() {
     let conf = CONF.replace("success_action: \"dunno\"", "success_action: \"permit\"");
-    let steps = [Differ("P5", login("joe@a.example").of(1), "PERMIT", PASS)];
+    let steps = [Differ("R5", login("joe@a.example").of(1), "PERMIT", PASS)];
     run("ratelimitok", RateLimit, &conf, &steps);
 }

@@ -88,22 +88,22 @@ pub fn run(name: &str, origin: Origin, text: &str, steps: &[Step]) {
     let began = Instant::now();
     let mut wrong = Vec::new();
     for (number, step) in steps.iter().enumerate() {
-        let (asked, want_theirs, want_ours) = match *step {
+        let (difference, asked, want_theirs, want_ours) = match *step {
             Step::Until(time) => {
                 std::thread::sleep(time.saturating_sub(began.elapsed()));
                 continue;
             }
-            Step::Both(asked, want) => (asked, want, want),
-            Step::Differ(_, asked, theirs, ours) => {
-                assert_ne!(theirs, ours, "this is no difference");
-                (asked, theirs, ours)
+            Step::Both(asked, want) => ("", asked, want, want),
+            Step::Differ(number, asked, theirs, ours) => {
+                assert_ne!(theirs, ours, "{number} is no difference");
+                (number, asked, theirs, ours)
             }
         };
         let bytes = asked.to_bytes(name);
         let said = [their_client.ask(&bytes), our_client.ask(&bytes)];
         for (who, said, want) in [("theirs", &said[0], want_theirs), ("ours", &said[1], want_ours)] {
             if said != want {
-                wrong.push(format!("step {number}: {who} says {said}, not {want}: {asked:?}"));
+                wrong.push(format!("step {number} {difference}: {who} says {said}, not {want}: {asked:?}"));
             }
         }
     }

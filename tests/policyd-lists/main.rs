@@ -3,6 +3,7 @@
 //!
 //! One test per kind of database, since starting one takes longer than asking it; all tell the same story (`story.rs`).
 
+mod around;
 mod story;
 
 use std::fs;
@@ -132,6 +133,7 @@ fn postgres() {
     let scratch = Scratch::new("listspg");
     let server = Postgres::start(&scratch);
     server.execute(TABLES);
+    around::networks(&scratch, &server);
     let lists = sql(&format!("url = \"{}\"", server.url("reader")));
     tell(Story { scratch: &scratch, lists: &lists, keeps: true }, server);
 }
@@ -154,6 +156,8 @@ fn sqlite() {
     let scratch = Scratch::new("listssqlite");
     let file = Sqlite(scratch.file("lists.db"));
     file.execute(TABLES);
+    file.execute("CREATE TABLE hosts (login, host, rate); INSERT INTO hosts VALUES ('joe@a.example', '192.0.2.0/24', '3/hour');");
+    around::parts_of_a_key(&scratch, &file.0);
     let lists = sql(&format!("url = \"sqlite://{}\"", file.0.display()));
     tell(Story { scratch: &scratch, lists: &lists, keeps: true }, file);
 }
@@ -198,13 +202,13 @@ fn silence() {
     let deadline = Duration::from_millis(300);
     for number in 0..3 {
         let took = ask(&format!("{number}@b{number}.example"));
-        assert!(took >= deadline && took < deadline + Duration::from_secs(1), "{took:?}");
+        assert!(took >= deadline && took < deadline + Duration::from_secs(4), "{took:?}");
     }
     let began = Instant::now();
     for number in 0..100 {
         let _soon = ask(&format!("{number}@c{number}.example"));
     }
-    assert!(began.elapsed() < Duration::from_secs(3), "{:?}", began.elapsed());
+    assert!(began.elapsed() < Duration::from_secs(10), "{:?}", began.elapsed());
     let log = policyd.log();
     assert_eq!(log.matches("list block: no answer within 300ms; ").count(), 1, "{log}");
     server.thaw();
@@ -237,6 +241,9 @@ fn the_check_names_what_starting_would_refuse() {
             folder.display()
         )
     };
+    let url = folder.join("url");
+    fs::write(&url, "postgres://u:sesame@127.0.0.1:1/d\n").unwrap();
+    fs::set_permissions(&url, fs::Permissions::from_mode(0o644)).unwrap();
     let query = "query = \"SELECT 1 FROM vip WHERE login = '%u'\"";
     let secret = format!("url = \"postgres://u:sesame@127.0.0.1:1/d\"\n{query}");
     for (list, mode, parts) in [
@@ -251,9 +258,11 @@ fn the_check_names_what_starting_would_refuse() {
                 "7:1: error: /a: No such file",
             ],
         ),
+        ("url_file = \"{url}\"\nquery = \"SELECT '%u'\"", 0o600, &[": warning: every local user may read "]),
         ("url_file = \"/nowhere\"\nquery = \"SELECT '%u'\"", 0o600, &[":7:12: error: url_file: /nowhere: "]),
     ] {
-        let said = check(&folder, &conf(list), mode);
+        let list = list.replace("{url}", &url.display().to_string());
+        let said = check(&folder, &conf(&list), mode);
         for part in parts {
             assert!(said.contains(part), "{list}: {said}");
         }

@@ -9,7 +9,7 @@ use harness::wait::wait_for;
 use serde_json::Value;
 
 /// Times of the lists, short enough to be waited for.
-pub const TIMES: &str = "deadline = \"500ms\"\nttl = \"1s\"\nnegative_ttl = \"1s\"\n";
+pub const TIMES: &str = "deadline = \"2s\"\nttl = \"1s\"\nnegative_ttl = \"1s\"\n";
 
 /// A database with `vip` and `rates`.
 pub trait Database {
@@ -158,8 +158,8 @@ fn outage(story: &Story<'_>, told: &mut Told<'_>, database: &mut impl Database) 
     }
     assert_eq!(told.passes("more@a.example", 9), 5, "the old override holds");
     // Two requests, each within its deadline.
-    assert!(slowest < Duration::from_millis(1500), "{slowest:?}");
-    assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
+    assert!(slowest < Duration::from_secs(5), "{slowest:?}");
+    assert!(began.elapsed() < Duration::from_secs(10), "{:?}", began.elapsed());
     let log = told.policyd.log();
     assert_eq!(log.matches("list vip: ").count(), 1, "{log}");
     assert!(

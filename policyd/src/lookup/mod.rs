@@ -230,9 +230,9 @@ impl State {
         inner.flights.insert(sought.clone(), flight.clone());
         let (state, sought) = (Arc::clone(self), sought.clone());
         tokio::spawn(async move {
-            let ended = Ended(&state, &sought);
+            let mut ended = Ended { state: &state, sought: &sought, probing: probe };
             state.ask(&sought, told, probe).await;
-            drop(ended);
+            ended.probing = false;
         });
         flight
     }
@@ -302,10 +302,19 @@ impl State {
 }
 
 /// Takes a question out of those under way when its task ends, in whatever way.
-struct Ended<'a>(&'a State, &'a Sought);
+struct Ended<'a> {
+    state: &'a State,
+    sought: &'a Sought,
+    /// It was to find out whether the database is back, and has not.
+    probing: bool,
+}
 
 impl Drop for Ended<'_> {
     fn drop(&mut self) {
-        self.0.inner().flights.remove(self.1);
+        let mut inner = self.state.inner();
+        inner.flights.remove(self.sought);
+        if self.probing {
+            inner.breaker.probed(false, monotonic_now());
+        }
     }
 }

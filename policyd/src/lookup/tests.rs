@@ -233,3 +233,51 @@ fn overrides_are_rates_unlimited_or_told_wrong() {
     list.state.get().unwrap().inner().cache.put(late, Some("7/hour".into()), monotonic_now());
     assert_eq!(of("late"), Some(vec![14]));
 }
+
+#[test]
+fn a_request_asks_what_its_limits_need() {
+    let (_, limits) = limits(
+        "listen = \"unix:/a\"\nexempt = [\"client_address in 10.0.0.0/8\", \"sender in list:vip\"]\n\
+         [[list]]\nname = \"vip\"\ndriver = \"sql\"\nurl = \"sqlite:///nowhere\"\nquery = \"SELECT 1 FROM t WHERE a = '%u'\"\n\
+         [[limit]]\nname = \"late\"\nkey = \"sasl_username\"\nrate = \"10/hour\"\noverrides = \"vip\"\nstage = \"data\"\n\
+         [[limit]]\nname = \"other\"\nkey = \"recipient\"\nrate = \"10/hour\"\noverrides = \"vip\"\nwhen = \"sasl_username = eve\"\n",
+    );
+    for list in limits.all.iter().filter_map(|limit| limit.asks(b"x")).map(|(list, _)| list) {
+        let _opened_twice = list.open(None);
+    }
+    let asked = |user: &str, state: &[u8], address: &[u8]| {
+        let mut request = request(user);
+        request.set(Attribute::ProtocolState, state);
+        request.set(Attribute::ClientAddress, address);
+        request.set(Attribute::Sender, b"s@a.example");
+        let needs = needs::of_limits(&request, &limits, monotonic_now());
+        needs.iter().map(|need| need.sought.shown()).collect::<Vec<_>>()
+    };
+    let address = b"192.0.2.1";
+    assert_eq!(asked("joe", b"RCPT", address), ["s@a.example"], "one that holds would exempt");
+    assert_eq!(asked("joe", b"DATA", address), ["s@a.example", "joe"]);
+    assert_eq!(asked("eve", b"RCPT", address), ["s@a.example", "x@a.example"]);
+    assert_eq!(asked("", b"DATA", address), ["s@a.example"], "there is no key");
+    assert_eq!(asked("eve", b"RCPT", b"10.1.1.1"), [""; 0], "exempt already");
+    assert_eq!(asked("eve", b"VRFY", address), [""; 0]);
+}
+
+#[tokio::test]
+async fn a_question_that_panics_is_over() {
+    let (list, asked) = list(settings(false), |_| panic!("a bug"));
+    let joe = sought(&list, "joe");
+    assert!(!ask(&list, "joe").await);
+    assert!(!ask(&list, "joe").await);
+    assert_eq!(asked.load(Ordering::SeqCst), 2, "it is asked again");
+    let state = list.state.get().unwrap();
+    let long_ago = monotonic_now() - Duration::from_secs(3600);
+    for _ in 0..3 {
+        state.inner().breaker.failed(long_ago);
+    }
+    list.learn(joe.clone()).await;
+    while state.inner().flights.contains_key(&joe) {
+        tokio::time::sleep(MS).await;
+    }
+    assert_eq!(asked.load(Ordering::SeqCst), 3, "a probe");
+    assert!(state.inner().breaker.way(monotonic_now() + 6 * SECOND) == Way::Probe, "another may be made");
+}

@@ -8,6 +8,8 @@ use base::config::{Source, Span};
 
 /// How deep `$name` may lead to a value with another `$name`.
 const DEEPEST: usize = 8;
+/// Names that are replaced in one value: values that name each other several times would have no end.
+const MOST_NAMES: usize = 1000;
 /// The longest value after expansion.
 const LONGEST: usize = 64 << 10;
 
@@ -77,11 +79,12 @@ impl MainCf {
     /// `text` with `$name`, `${name}` and `$(name)` replaced. Conditional forms (`${name?text}`) are left.
     pub(super) fn expand(&self, text: &str) -> String {
         let mut out = String::new();
-        self.expand_into(text, DEEPEST, &mut out);
+        let mut names = MOST_NAMES;
+        self.expand_into(text, DEEPEST, &mut names, &mut out);
         out
     }
 
-    fn expand_into(&self, text: &str, depth: usize, out: &mut String) {
+    fn expand_into(&self, text: &str, depth: usize, names: &mut usize, out: &mut String) {
         let mut rest = text;
         while let Some((before, after)) = rest.split_once('$') {
             out.push_str(before);
@@ -97,8 +100,9 @@ impl MainCf {
                 _ => after.split_at(bare),
             };
             match self.raw(name) {
-                Some(value) if depth > 0 && out.len() < LONGEST => {
-                    self.expand_into(&value.text, depth - 1, out);
+                Some(value) if depth > 0 && *names > 0 && out.len() < LONGEST => {
+                    *names -= 1;
+                    self.expand_into(&value.text, depth - 1, names, out);
                 }
                 _ => {
                     out.push('$');

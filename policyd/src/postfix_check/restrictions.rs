@@ -5,6 +5,9 @@ use super::main_cf::MainCf;
 /// How deep restriction classes may name each other.
 const DEEPEST: usize = 8;
 
+/// Restrictions of one list, and classes that are looked into: such that name each other would have no end.
+const MOST: usize = 1000;
+
 /// Restrictions whose next word belongs to them (postconf(5)).
 const WITH_ARGUMENT: [&str; 12] = [
     "check_policy_service",
@@ -36,18 +39,30 @@ pub(super) fn read(text: &str, main: &MainCf) -> Vec<Restriction> {
     let classes =
         main.raw("smtpd_restriction_classes").map_or_else(String::new, |value| main.expand(&value.text));
     let classes = words(&classes);
-    read_into(text, main, &classes, DEEPEST, &mut out);
+    let mut room = MOST;
+    read_into(text, main, &classes, DEEPEST, &mut room, &mut out);
     out
 }
 
-fn read_into(text: &str, main: &MainCf, classes: &[String], depth: usize, out: &mut Vec<Restriction>) {
+fn read_into(
+    text: &str,
+    main: &MainCf,
+    classes: &[String],
+    depth: usize,
+    room: &mut usize,
+    out: &mut Vec<Restriction>,
+) {
     let mut words = words(text).into_iter();
     while let Some(word) = words.next() {
+        if *room == 0 {
+            return;
+        }
+        *room -= 1;
         if classes.contains(&word)
             && depth > 0
             && let Some(class) = main.raw(&word)
         {
-            read_into(&main.expand(&class.text), main, classes, depth - 1, out);
+            read_into(&main.expand(&class.text), main, classes, depth - 1, room, out);
             continue;
         }
         let name = word.to_ascii_lowercase();

@@ -202,6 +202,17 @@ fn the_same_line_is_complained_about_once() {
     assert_eq!(report.warnings(), 3, "one for each list: {report}");
 }
 
+#[test]
+fn what_names_itself_comes_to_an_end() {
+    let again = |name: &str| format!("{name} ").repeat(40);
+    let main = format!(
+        "smtpd_restriction_classes = limited\nlimited = {}\nempty = {}\nsmtpd_recipient_restrictions = limited, $empty\n",
+        again("limited"),
+        again("$empty")
+    );
+    assert!(!complaints(&found(&main, MASTER, &ours())).is_empty());
+}
+
 proptest! {
     #[test]
     fn nothing_breaks_it(main in "(smtpd_[a-z]{0,9}_?restrictions? = [ -~]{0,80}\n|[ -~]{0,60}\n){0,8}", master in "[ -~\n]{0,200}") {

@@ -149,7 +149,7 @@ fn policy_import() {
 
 #[test]
 fn postfix_check() {
-    run("postfix_check", 5_000);
+    run("postfix_check", 1_000);
 }
 
 /// Every target has a test above and seeds in its folder, and no folder is left over.
