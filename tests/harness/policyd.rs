@@ -11,7 +11,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 use crate::scratch::Scratch;
-use crate::wait::{PATIENCE, wait_for, wait_up_to};
+use crate::wait::{PATIENCE, settled, wait_for, wait_up_to};
 
 /// A running `postrider-policyd` with its files in a folder of its own; it is ended when dropped, and the test fails
 /// if it had died or panicked meanwhile.
@@ -124,7 +124,7 @@ impl Policyd {
     /// What it has logged.
     #[must_use]
     pub fn log(&self) -> String {
-        String::from_utf8_lossy(&fs::read(self.folder.join("log")).unwrap_or_default()).into_owned()
+        settled(&self.folder.join("log"))
     }
 
     /// Sends a signal.

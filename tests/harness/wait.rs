@@ -1,6 +1,7 @@
 //! Waiting for something to become true, with a limit and a reason that a failed test can show.
 
 use std::io::{Read, Write};
+use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::mpsc;
 use std::thread;
@@ -33,6 +34,21 @@ pub fn wait_up_to<T>(limit: Duration, mut ready: impl FnMut() -> Option<T>) -> O
         }
         std::thread::sleep(pause);
         pause = (pause * 2).min(Duration::from_millis(50));
+    }
+}
+
+/// A log once nothing has been added to it for a moment: our services gather their lines for 10 ms. What is still
+/// written to after a second is read as it is then.
+pub(crate) fn settled(log: &Path) -> String {
+    let end = Instant::now() + Duration::from_secs(1);
+    let mut text = std::fs::read(log).unwrap_or_default();
+    loop {
+        thread::sleep(Duration::from_millis(40));
+        let now = std::fs::read(log).unwrap_or_default();
+        if now.len() == text.len() || Instant::now() >= end {
+            return String::from_utf8_lossy(&now).into_owned();
+        }
+        text = now;
     }
 }
 

@@ -17,7 +17,7 @@ use nix::unistd::Pid;
 use crate::milter::Subject;
 use crate::scratch::Scratch;
 use crate::syslog::Syslog;
-use crate::wait::{PATIENCE, wait_for, wait_up_to};
+use crate::wait::{PATIENCE, settled, wait_for, wait_up_to};
 
 /// A running auth server with its files in a folder of its own.
 ///
@@ -177,7 +177,7 @@ impl AuthServer {
     /// Everything logged so far, of all its runs.
     #[must_use]
     pub fn log(&self) -> String {
-        String::from_utf8_lossy(&fs::read(&self.log).unwrap_or_default()).into_owned()
+        settled(&self.log)
     }
 
     /// Waits for a line with `text` in the log and returns it.
