@@ -362,12 +362,6 @@ impl ActiveLimit {
         )
     }
 
-    /// Whether a limit is counted at a stage.
-    #[must_use]
-    pub fn is_at_rcpt(&self) -> bool {
-        matches!(self.settings.stage, LimitStage::Auto | LimitStage::Rcpt)
-    }
-
     fn raised(&self, raise: &Raise) -> Raised {
         let rule = match self.asks_overrides() {
             // It is made when it is asked for.

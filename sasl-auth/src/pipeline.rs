@@ -1,8 +1,8 @@
 //! The story of one authentication: from the client's line to our answer.
 //!
-//! [`Exchange::begin`] takes an AUTH line, [`Exchange::go_on`] a CONT line; both end in an [`Answer`].
-//! In between the mechanism says what it needs ([`Step`]), the passdbs are asked, the verdict is
-//! logged and counted, and a failure waits its time.
+//! [`Exchange::open`] takes an AUTH line, [`Exchange::go_on`] a CONT line. Then the mechanism says what it
+//! needs ([`Step`]), and [`Exchange::drive`] does it until there is an [`Answer`]: the passdbs are asked, the
+//! verdict is logged and counted, and a failure waits its time.
 
 mod attempt;
 
@@ -64,7 +64,7 @@ struct Names {
 pub type Turn = (Answer, Option<Box<Exchange>>);
 
 impl Exchange {
-    /// An AUTH line, from beginning to end.
+    /// An AUTH line, [`Self::open`] and [`Self::drive`] in one, for those who need not save the larger future.
     pub async fn begin(
         active: Arc<Active>,
         shared: Arc<Shared>,
@@ -153,7 +153,8 @@ impl Exchange {
         self.drive(step, arrived).await
     }
 
-    /// Does what the mechanism asks for until it waits for the client or is at its end.
+    /// Does what the mechanism asks for until it waits for the client or is at its end. `arrived` is when the line came:
+    /// the answer's time counts from there.
     pub async fn drive(mut self: Box<Self>, mut step: Step, arrived: Instant) -> Turn {
         let deadline = arrived + self.active.settings.limits.reply_within;
         loop {

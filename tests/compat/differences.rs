@@ -4,6 +4,8 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use harness::differences::{assert_held, listed, numbers};
+
 /// Differences that no case here can show, and why.
 const WITHOUT_A_CASE: [(&str, &str); 2] = [
     (
@@ -20,44 +22,13 @@ pub fn root() -> PathBuf {
 
 #[test]
 fn every_difference_has_a_number_and_a_case() {
-    let text = fs::read_to_string(root().join("docs/differences/opendkim.md")).unwrap();
-    let listed: Vec<&str> = text
-        .lines()
-        .filter_map(|line| line.strip_prefix("- **"))
-        .filter_map(|line| line.split_once("** "))
-        .map(|(number, _)| number)
-        .collect();
-    let counted: Vec<String> = (1..=listed.len()).map(|number| format!("D{number}")).collect();
-    assert_eq!(listed, counted, "the numbers go from D1 on without a gap");
-    let listed: BTreeSet<String> = counted.into_iter().collect();
-    let without: BTreeSet<String> = WITHOUT_A_CASE.iter().map(|(number, _)| (*number).to_owned()).collect();
-    let named = named_by_cases();
-    assert_eq!(
-        named.difference(&listed).collect::<Vec<_>>(),
-        [""; 0],
-        "cases name what is not in the document"
-    );
-    assert_eq!(named.intersection(&without).collect::<Vec<_>>(), [""; 0], "they have cases after all");
-    let held: BTreeSet<String> = named.union(&without).cloned().collect();
-    assert_eq!(listed.difference(&held).collect::<Vec<_>>(), [""; 0], "no case shows these");
-}
-
-/// `D` and a number, as words of their own, in the files of this test but this one.
-fn named_by_cases() -> BTreeSet<String> {
     let mut named = BTreeSet::new();
     for entry in fs::read_dir(root().join("tests/compat")).unwrap() {
         let path = entry.unwrap().path();
-        if path.file_name().is_some_and(|name| name == "differences.rs") {
-            continue;
+        if path.file_name().is_some_and(|name| name != "differences.rs") {
+            named.extend(numbers(&fs::read_to_string(path).unwrap(), 'D'));
         }
-        let text = fs::read_to_string(&path).unwrap();
-        let words = text.split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
-        let numbered = words.filter(|word| {
-            word.strip_prefix('D').is_some_and(|rest| {
-                (1..=2).contains(&rest.len()) && rest.bytes().all(|byte| byte.is_ascii_digit())
-            })
-        });
-        named.extend(numbered.map(str::to_owned));
     }
-    named
+    let without = WITHOUT_A_CASE.iter().map(|(number, _)| (*number).to_owned()).collect();
+    assert_held(&listed("opendkim.md", 'D'), &named, &without);
 }

@@ -9,6 +9,7 @@
 //! | [`auth`] | an auth server, ours or the reference, and a client of its protocol |
 //! | [`lmtp`] | an LMTP server, ours or the reference, and a client |
 //! | [`imap`] | a real Dovecot's IMAP session over a Maildir |
+//! | [`differences`] | the numbers of a document of docs/differences, each held by a case |
 //! | [`disk`], [`faults`] | file systems and system calls that fail |
 //! | [`sasl`] | what a client says in a SASL exchange |
 //! | [`milter`] | a milter daemon, ours or the reference |
@@ -51,6 +52,7 @@
 pub mod auth;
 pub mod certificates;
 mod daemon;
+pub mod differences;
 pub mod disk;
 pub mod dns;
 pub mod exim;
